@@ -1,0 +1,110 @@
+"""What goes into the vault and what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, NewType
+from uuid import UUID
+
+SecretHash = NewType("SecretHash", bytes)
+"""SHA-256 of a session secret, API token or service secret: 32 bytes. Make it with `armonika.trust.vault.secret_hash`."""
+
+Origin = Literal["subject", "organisation", "operator", "system"]
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who a secret proves, as the database resolves it (`vault.whoami`)."""
+
+    actor_id: UUID
+    role: str
+    org_id: UUID | None
+    kind: Literal["session", "token", "service"]
+    expires_at: datetime
+    auth_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One read: who, whom, what, for which purpose and reason. `record` narrows to one record."""
+
+    secret: SecretHash
+    subject: UUID
+    dataset: str
+    fields: Sequence[str]
+    purpose: str
+    reason: str
+    reference: str | None = None
+    record: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A decrypted record: `values` by field name; `versions` by field name; `ticket` is the audit row's id."""
+
+    subject: UUID
+    record: UUID
+    dataset: str
+    values: Mapping[str, str]
+    versions: Mapping[str, int]
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewRecord:
+    """A record to create. `subject` None makes a new person (`kind` and `org` say what kind and in which organisation)."""
+
+    dataset: str
+    values: Mapping[str, str]
+    origin: Origin
+    subject: UUID | None = None
+    kind: str | None = None
+    org: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    subject: UUID
+    record: UUID
+    audit_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What the vault holds of a person without opening it: one row a field (`vault.describe`)."""
+
+    record: UUID
+    dataset: str
+    field: str
+    version: int
+    origin: Origin
+    written_at: datetime
+    event: int
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """One entry of "who read my data" (`vault.accesses`). `reader` is a pseudonym; `role` the role in which they acted."""
+
+    audit_id: int
+    at: datetime
+    operation: str
+    outcome: str
+    reader: UUID
+    role: str
+    dataset: str | None
+    fields: Sequence[str]
+    purpose: str
+    reason: str
+    reference: str | None
+    leaf: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Result of one item of a batch: records, or the error that this item alone met."""
+
+    records: Sequence[Record] = field(default_factory=tuple)
+    error: Exception | None = None
