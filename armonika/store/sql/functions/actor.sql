@@ -1,0 +1,54 @@
+-- Who acts, from where. Internal: no door may call these.
+
+-- The door is the role that signed in to the database; SET ROLE does not change session_user.
+CREATE OR REPLACE FUNCTION vault.door() RETURNS text LANGUAGE sql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+    SELECT CASE WHEN session_user LIKE 'armonika\_%' THEN substr(session_user::text, 10) ELSE 'administrator' END
+$$;
+
+CREATE OR REPLACE FUNCTION vault.policy_in_force() RETURNS int LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+    SELECT p.policy_id FROM vault.policy_version p WHERE p.effective_from <= clock_timestamp() ORDER BY p.effective_from DESC LIMIT 1
+$$;
+
+-- The living session behind a secret at this door, or AR401. created_at in the future means the clock went back: fail closed.
+CREATE OR REPLACE FUNCTION vault.actor(secret bytea) RETURNS vault.session LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+DECLARE s vault.session;
+BEGIN
+    SELECT * INTO s FROM vault.session x WHERE x.secret_hash = secret AND x.revoked_at IS NULL AND x.door = vault.door()
+        AND x.expires_at > clock_timestamp() AND x.created_at <= clock_timestamp() + interval '5 seconds';
+    IF NOT FOUND THEN RAISE EXCEPTION USING ERRCODE = 'AR401', MESSAGE = 'no such session'; END IF;
+    RETURN s;
+END $$;
+
+-- A purpose with a reason declared for it, and a reference of the allowed shape, or AR422.
+CREATE OR REPLACE FUNCTION vault.check_reason(policy int, asked_purpose smallint, asked_reason smallint, reference text) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM vault.declared_reason r WHERE r.policy_id = policy AND r.reason = asked_reason AND r.purpose = asked_purpose) THEN
+        RAISE EXCEPTION USING ERRCODE = 'AR422', MESSAGE = 'purpose or reason is not declared in the policy in force';
+    END IF;
+    IF reference !~ '^[A-Z]{1,8}-?[0-9]{1,12}$' THEN
+        RAISE EXCEPTION USING ERRCODE = 'AR422', MESSAGE = 'a reference is up to 8 capital letters and up to 12 digits';
+    END IF;
+END $$;
+
+-- Whether the policy lets this actor do this to these fields of a subject. One place for every write and for describe and accesses.
+CREATE OR REPLACE FUNCTION vault.allowed(policy int, s vault.session, asked_operation smallint, asked_purpose smallint, asked_dataset smallint, mask bigint,
+    whom uuid, whom_org uuid) RETURNS boolean LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+    SELECT EXISTS (
+        SELECT FROM vault.rule r
+        WHERE r.policy_id = policy AND r.role = (s).role AND r.purpose = asked_purpose AND r.dataset = asked_dataset AND r.operation = asked_operation
+          AND mask & ~r.fields = 0
+          AND CASE r.scope WHEN 'all' THEN true WHEN 'own' THEN whom = (s).actor ELSE (s).org_id IS NOT NULL AND whom_org = (s).org_id END)
+$$;
+
+-- One audit row. Returns its number. The transaction id is taken first, so that numbers and transactions settle in step (sealing).
+CREATE OR REPLACE FUNCTION vault.note(s vault.session, policy int, what smallint, was_granted boolean, whom uuid, which uuid, of_dataset smallint, mask bigint,
+    for_purpose smallint, for_reason smallint, with_reference text) RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+DECLARE tx xid8 := pg_current_xact_id(); n bigint;
+BEGIN
+    n := nextval('vault.audit_number');
+    INSERT INTO vault.audit (audit_id, at, xact, operation, granted, door, actor, role, subject, record, dataset, fields, purpose, reason, reference, policy_id)
+    VALUES (n, clock_timestamp(), tx, what, was_granted, vault.door(), (s).actor, (s).role, whom, which, of_dataset, mask, for_purpose, for_reason, with_reference, policy);
+    RETURN n;
+END $$;

@@ -1,0 +1,63 @@
+-- Erase people: destroy the wrapped keys of every record that the policy lets this actor erase, the records, look-ups, credentials, challenges and
+-- sessions, and leave a tombstone when nothing remains. What the policy keeps (a legal lock) stays, and the person is then restricted.
+-- A member erases only with a sign-in of the last ten minutes. Claim 8a.3, Law 18-07 art. 35, NIST SP 800-88 (cryptographic erase).
+CREATE OR REPLACE FUNCTION vault.erase(secret bytea, for_purpose smallint, for_reason smallint, ref text, whom uuid[])
+RETURNS TABLE (subject uuid, audit_id bigint, erased int, kept int)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+DECLARE
+    pol int := vault.policy_in_force();
+    s vault.session := vault.actor(secret);
+    j vault.subject; n bigint; gone int; left_over int; gone_mask bigint;
+BEGIN
+    PERFORM vault.check_reason(pol, for_purpose, for_reason, ref);
+    IF s.kind = 'session' AND s.auth_at < clock_timestamp() - interval '10 minutes' THEN
+        RAISE EXCEPTION USING ERRCODE = 'AR401', MESSAGE = 'sign in again to erase';
+    END IF;
+    FOR j IN SELECT x.* FROM vault.subject x WHERE x.subject_id = ANY (whom) ORDER BY x.subject_id FOR UPDATE LOOP
+        IF j.state = 'erased' OR NOT EXISTS (
+            SELECT FROM vault.rule r WHERE r.policy_id = pol AND r.role = s.role AND r.purpose = for_purpose AND r.operation = 6
+              AND CASE r.scope WHEN 'all' THEN true WHEN 'own' THEN j.subject_id = s.actor ELSE s.org_id IS NOT NULL AND j.org_id = s.org_id END) THEN
+            CONTINUE;
+        END IF;
+        DELETE FROM vault.record r WHERE r.subject_id = j.subject_id AND vault.allowed(pol, s, 6::smallint, for_purpose, r.dataset, 0, j.subject_id, j.org_id);
+        GET DIAGNOSTICS gone = ROW_COUNT;
+        SELECT count(*) INTO left_over FROM vault.record r WHERE r.subject_id = j.subject_id;
+        IF gone = 0 AND left_over > 0 THEN CONTINUE; END IF;
+        n := vault.note(s, pol, 6::smallint, true, j.subject_id, NULL, NULL, 0, for_purpose, for_reason, ref);
+        DELETE FROM vault.credential x WHERE x.subject_id = j.subject_id;
+        DELETE FROM vault.challenge x WHERE x.subject_id = j.subject_id;
+        DELETE FROM vault.session x WHERE x.actor = j.subject_id AND x.kind <> 'service';
+        UPDATE vault.subject x SET state = CASE WHEN left_over = 0 THEN 'erased' ELSE 'restricted' END, org_id = CASE WHEN left_over = 0 THEN NULL ELSE x.org_id END
+            WHERE x.subject_id = j.subject_id;
+        IF left_over = 0 THEN INSERT INTO vault.tombstone (subject_id, audit_id, records) VALUES (j.subject_id, n, gone); END IF;
+        subject := j.subject_id; audit_id := n; erased := gone; kept := left_over;
+        RETURN NEXT;
+    END LOOP;
+END $$;
+
+-- Lock or unlock the processing of one person (claim 8a.5; verrouillage, Law 18-07 art. 35).
+CREATE OR REPLACE FUNCTION vault.restrict(secret bytea, for_purpose smallint, for_reason smallint, ref text, whom uuid, lock boolean) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+DECLARE
+    pol int := vault.policy_in_force();
+    s vault.session := vault.actor(secret);
+    j vault.subject;
+BEGIN
+    PERFORM vault.check_reason(pol, for_purpose, for_reason, ref);
+    SELECT * INTO j FROM vault.subject x WHERE x.subject_id = whom FOR UPDATE;
+    IF j.subject_id IS NULL OR j.state = 'erased' OR lock IS NULL OR NOT EXISTS (
+        SELECT FROM vault.rule r WHERE r.policy_id = pol AND r.role = s.role AND r.purpose = for_purpose AND r.operation = 7
+          AND CASE r.scope WHEN 'all' THEN true WHEN 'own' THEN j.subject_id = s.actor ELSE s.org_id IS NOT NULL AND j.org_id = s.org_id END) THEN
+        RAISE EXCEPTION USING ERRCODE = 'AR403', MESSAGE = 'not allowed';
+    END IF;
+    UPDATE vault.subject x SET state = CASE WHEN lock THEN 'restricted' ELSE 'active' END WHERE x.subject_id = whom;
+    RETURN vault.note(s, pol, 7::smallint, true, whom, NULL, NULL, 0, for_purpose, for_reason, ref);
+END $$;
+
+-- A refused write left nothing; this keeps the fact that it was tried. Says nothing about whether the person exists.
+CREATE OR REPLACE FUNCTION vault.note_refusal(secret bytea, what smallint, for_purpose smallint, for_reason smallint, whom uuid, of_dataset smallint) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+BEGIN
+    IF what NOT BETWEEN 1 AND 16 THEN RAISE EXCEPTION USING ERRCODE = 'AR422', MESSAGE = 'no such operation'; END IF;
+    RETURN vault.note(vault.actor(secret), vault.policy_in_force(), what, false, whom, NULL, of_dataset, 0, coalesce(for_purpose, 0::smallint), coalesce(for_reason, 0::smallint), NULL);
+END $$;

@@ -1,0 +1,52 @@
+-- For the sealer: what is committed and not in the tree yet, and the numbering. Nothing waits for a transaction held open elsewhere.
+CREATE OR REPLACE FUNCTION vault.unsealed(most int) RETURNS TABLE (audit_id bigint, at timestamptz, operation text, outcome text, door text, actor uuid,
+    actor_role text, subject uuid, record uuid, dataset text, fields text[], purpose text, reason text, reference text, policy text)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+DECLARE st vault.seal_state;
+BEGIN
+    -- Numbers up to `pending` belong to transactions that had begun by `pending_xact`: once all of those ended, what is not there never comes.
+    SELECT * INTO st FROM vault.seal_state FOR UPDATE;
+    IF st.pending_xact IS NOT NULL AND pg_snapshot_xmin(pg_current_snapshot()) >= st.pending_xact
+       AND NOT EXISTS (SELECT FROM vault.audit a LEFT JOIN vault.leaf l ON l.audit_id = a.audit_id
+                       WHERE a.audit_id > st.settled AND a.audit_id <= st.pending AND l.audit_id IS NULL) THEN
+        UPDATE vault.seal_state SET settled = st.pending, pending_xact = NULL RETURNING * INTO st;
+    END IF;
+    IF st.pending_xact IS NULL THEN
+        UPDATE vault.seal_state SET pending = (SELECT coalesce(max(a.audit_id), 0) FROM vault.audit a), pending_xact = pg_snapshot_xmax(pg_current_snapshot());
+    END IF;
+    RETURN QUERY
+    SELECT a.audit_id, a.at, o.name, CASE WHEN a.granted THEN 'granted' ELSE 'refused' END, a.door, a.actor, r.name, a.subject, a.record, d.name,
+        vault.field_names(a.dataset, a.fields), p.name, c.name, a.reference, v.sha256
+    FROM vault.audit a JOIN vault.operation o ON o.id = a.operation JOIN vault.role r ON r.id = a.role JOIN vault.policy_version v ON v.policy_id = a.policy_id
+    LEFT JOIN vault.dataset d ON d.id = a.dataset LEFT JOIN vault.purpose p ON p.id = a.purpose LEFT JOIN vault.reason c ON c.id = a.reason
+    WHERE a.audit_id > st.settled AND NOT EXISTS (SELECT FROM vault.leaf l WHERE l.audit_id = a.audit_id)
+    ORDER BY a.audit_id LIMIT least(most, 100000);
+END $$;
+
+CREATE OR REPLACE FUNCTION vault.append_leaves(first bigint, audit_ids bigint[], hashes bytea[]) RETURNS bigint
+LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+DECLARE st vault.seal_state;
+BEGIN
+    SELECT * INTO st FROM vault.seal_state FOR UPDATE;
+    IF st.size <> first OR cardinality(audit_ids) <> cardinality(hashes) THEN
+        RAISE EXCEPTION USING ERRCODE = 'AR409', MESSAGE = 'the tree has another size: another sealer is at work';
+    END IF;
+    INSERT INTO vault.leaf (leaf_no, audit_id, leaf_hash) SELECT first + x.n - 1, x.id, x.h FROM unnest(audit_ids, hashes) WITH ORDINALITY AS x (id, h, n);
+    UPDATE vault.seal_state SET size = first + cardinality(audit_ids);
+    RETURN first + cardinality(audit_ids);
+EXCEPTION WHEN unique_violation THEN RAISE EXCEPTION USING ERRCODE = 'AR409', MESSAGE = 'an entry has a leaf already';
+END $$;
+
+CREATE OR REPLACE FUNCTION vault.tree_size() RETURNS bigint
+LANGUAGE sql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$ SELECT size FROM vault.seal_state $$;
+
+CREATE OR REPLACE FUNCTION vault.leaves(from_no bigint, most int) RETURNS TABLE (leaf_no bigint, leaf_hash bytea, audit_id bigint, at timestamptz, operation text,
+    outcome text, door text, actor uuid, actor_role text, subject uuid, record uuid, dataset text, fields text[], purpose text, reason text, reference text, policy text)
+LANGUAGE sql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+    SELECT l.leaf_no, l.leaf_hash, a.audit_id, a.at, o.name, CASE WHEN a.granted THEN 'granted' ELSE 'refused' END, a.door, a.actor, r.name, a.subject, a.record,
+        d.name, vault.field_names(a.dataset, a.fields), p.name, c.name, a.reference, v.sha256
+    FROM vault.leaf l LEFT JOIN vault.audit a ON a.audit_id = l.audit_id LEFT JOIN vault.operation o ON o.id = a.operation LEFT JOIN vault.role r ON r.id = a.role
+    LEFT JOIN vault.policy_version v ON v.policy_id = a.policy_id LEFT JOIN vault.dataset d ON d.id = a.dataset LEFT JOIN vault.purpose p ON p.id = a.purpose
+    LEFT JOIN vault.reason c ON c.id = a.reason
+    WHERE l.leaf_no >= from_no AND l.leaf_no < from_no + least(most, 100000) ORDER BY l.leaf_no
+$$;
