@@ -1,0 +1,142 @@
+"""Brings a database to the schema of this release: roles, migrations, functions, grants. Safe to run again and on a live system.
+
+Migrations are files `NNNN_{pre,post}_name.sql`, applied once each under time-limited locks; functions are applied whenever they differ.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+SQL = Path(__file__).parent / "sql"
+_LOCK = 0x41524D4F
+_DANGEROUS = (
+    "pg_logical_emit_message", "lo_create", "lo_creat", "lo_from_bytea", "lo_import", "lo_put", "lowrite", "pg_export_snapshot",
+)  # fmt: skip
+
+
+class MigrationError(Exception):
+    """The database cannot be brought to this release; the message says why and what to do. Nothing was changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationResult:
+    applied: tuple[str, ...]
+    functions_changed: bool
+    server_version: int
+
+
+def migrate(admin_dsn: str, passwords: Mapping[str, str], keyring_id: str) -> MigrationResult:
+    """Migrates the database behind `admin_dsn` (a superuser). `passwords` maps doors to the passwords of their roles.
+
+    Raises MigrationError for a server before 15, a role that is no superuser, or a database of another keyring.
+    """
+    with psycopg.connect(admin_dsn, autocommit=True) as connection:
+        version = connection.info.server_version // 10000
+        if version < 15:
+            raise MigrationError(f"PostgreSQL {version} is too old: Armonika needs 15 or newer.")
+        if connection.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user").fetchone() != (True,):
+            raise MigrationError("The role in ARMONIKA_DATABASE_URL must be a superuser to install; the services then use roles of their own.")
+        connection.execute("SET lock_timeout = '4s'")
+        connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
+        with connection.transaction():
+            _roles(connection, passwords)
+        applied = _tables(connection)
+        _check_keyring(connection, keyring_id)
+        with connection.transaction():
+            changed = _functions(connection, version)
+    return MigrationResult(tuple(applied), changed, version)
+
+
+def _roles(connection: psycopg.Connection[tuple[object, ...]], passwords: Mapping[str, str]) -> None:
+    known = {str(row[0]) for row in connection.execute("SELECT rolname FROM pg_roles WHERE rolname LIKE 'armonika\\_%'")}
+    for owner in ("armonika_store", "armonika_vault"):
+        if owner not in known:
+            connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(owner)))
+    for door, password in passwords.items():
+        role = sql.Identifier(f"armonika_{door}")
+        verb = sql.SQL("ALTER" if f"armonika_{door}" in known else "CREATE")
+        connection.execute(
+            sql.SQL("{} ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS NOINHERIT PASSWORD {}").format(
+                verb, role, sql.Literal(_scram(connection, f"armonika_{door}", password))
+            )
+        )
+    database = sql.Identifier(connection.info.dbname)
+    connection.execute(sql.SQL("REVOKE CREATE, TEMPORARY ON DATABASE {} FROM PUBLIC").format(database))
+    connection.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+    named = connection.execute(
+        "SELECT p.oid::regprocedure::text FROM pg_proc p WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.proname = ANY (%s)", (list(_DANGEROUS),)
+    ).fetchall()
+    for (signature,) in named:
+        connection.execute(sql.SQL("REVOKE EXECUTE ON FUNCTION {} FROM PUBLIC").format(sql.SQL(str(signature))))  # type: ignore[arg-type]
+
+
+def _scram(connection: psycopg.Connection[tuple[object, ...]], role: str, password: str) -> str:
+    """The SCRAM verifier, made here, so that no statement carries the password."""
+    return connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
+
+
+def _tables(connection: psycopg.Connection[tuple[object, ...]]) -> list[str]:
+    connection.execute("CREATE SCHEMA IF NOT EXISTS armonika_meta")
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS armonika_meta.migration "
+        "(name text PRIMARY KEY, sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT clock_timestamp())"
+    )
+    done = dict(connection.execute("SELECT name, sha256 FROM armonika_meta.migration").fetchall())
+    applied = []
+    for path in sorted((SQL / "migrations").glob("*.sql")):
+        text = path.read_text()
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        if path.stem in done:
+            if done[path.stem] != digest:
+                raise MigrationError(f"Migration {path.stem} was changed after it was applied. Add a new migration instead.")
+            continue
+        with connection.transaction():
+            connection.execute(text)  # type: ignore[arg-type]
+            connection.execute("INSERT INTO armonika_meta.migration (name, sha256) VALUES (%s, %s)", (path.stem, digest))
+        applied.append(path.stem)
+    return applied
+
+
+def _check_keyring(connection: psycopg.Connection[tuple[object, ...]], keyring_id: str) -> None:
+    row = connection.execute("SELECT keyring_id FROM vault.installation").fetchone()
+    if row is None:
+        connection.execute("INSERT INTO vault.installation (keyring_id) VALUES (%s)", (keyring_id,))
+    elif row[0] != keyring_id:
+        raise MigrationError(
+            "The keys in the keys folder do not belong to this database. Put back the keys folder that was made with it, "
+            "or name an empty database; nothing was changed."
+        )
+
+
+def _functions(connection: psycopg.Connection[tuple[object, ...]], version: int) -> bool:
+    # Only from 17 on can a session flush the log it did not write; before, wal_writer_delay bounds the window (SECURITY.md).
+    flush = (
+        "IF pg_current_wal_flush_lsn() < pg_current_wal_insert_lsn() THEN PERFORM pg_logical_emit_message(false, 'vault', '', true); END IF;"
+        if version >= 17
+        else "NULL;"
+    )
+    texts = [
+        "CREATE OR REPLACE FUNCTION vault.flush_wal() RETURNS void LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE "
+        f"SET search_path = pg_catalog, vault, pg_temp AS $$ BEGIN {flush} END $$;"
+    ]
+    paths = sorted((SQL / "functions").glob("*.sql"), key=lambda path: (path.stem == "grants", path.stem))
+    texts += [path.read_text() for path in paths]
+    digest = hashlib.sha256("\0".join(texts).encode()).hexdigest()
+    row = connection.execute("SELECT sha256 FROM armonika_meta.migration WHERE name = 'functions'").fetchone()
+    connection.execute("SET LOCAL check_function_bodies = off")
+    for text in texts:
+        connection.execute(text)  # type: ignore[arg-type]
+    if version >= 17:
+        connection.execute("GRANT EXECUTE ON FUNCTION pg_logical_emit_message(boolean, text, text, boolean) TO armonika_vault")
+    connection.execute(
+        "INSERT INTO armonika_meta.migration (name, sha256) VALUES ('functions', %s) "
+        "ON CONFLICT (name) DO UPDATE SET sha256 = excluded.sha256, applied_at = clock_timestamp()",
+        (digest,),
+    )
+    return row is None or row[0] != digest

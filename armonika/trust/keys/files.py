@@ -1,0 +1,50 @@
+"""Key files: owner-only, written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from pathlib import Path
+
+
+class KeyFileError(Exception):
+    """A key file is missing, readable by others, or damaged. The message says which file and what to do."""
+
+
+def write_private(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Writes `data` durably under `path` with `mode`: temporary file, fsync, rename, fsync of the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def read_private(path: Path) -> bytes:
+    """Reads a key file; refuses one that group or others can read (KeyFileError)."""
+    try:
+        with path.open("rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            if mode & 0o077:
+                raise KeyFileError(
+                    f"{path} is open to others (mode {mode:04o}). Nothing was changed. If you trust its content: chmod 600 {path}"
+                )
+            return file.read()
+    except FileNotFoundError:
+        raise KeyFileError(f"{path} is missing. Restore it from your backup of the keys; nothing was changed.") from None
+    except PermissionError:
+        raise KeyFileError(f"{path} cannot be read by this user. Start as the user that owns it.") from None

@@ -1,0 +1,86 @@
+"""Makes an installation ready: keys, schema, policy, service actors; and issues tokens of the machine API. For the administrator only."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+
+from armonika.store.migrate import MigrationResult, migrate
+from armonika.trust import crypto
+from armonika.trust.keys import credentials as credential_files
+from armonika.trust.keys.keyring import DOORS, Keyring
+
+TOKEN_PREFIX = "arm_"
+_TEN_YEARS = "3650 days"
+
+
+@dataclass(frozen=True, slots=True)
+class Provisioned:
+    """An installation that is ready to start its doors."""
+
+    keyring: Keyring
+    migration: MigrationResult
+    policy_id: int
+    compartments: Mapping[str, Mapping[str, str]]
+
+    def write_credentials(self, door: str, folder: Path, owner: tuple[int, int] | None = None) -> Path:
+        """Writes the credentials file of one door (see `armonika.trust.keys.credentials.write`)."""
+        return credential_files.write(self.credentials(door), folder, owner)
+
+    def credentials(self, door: str) -> credential_files.Credentials:
+        """The credentials of one door, in memory."""
+        return self.keyring.credentials(door, dict(self.compartments.get(door, {})))
+
+
+def provision(keys: Path, admin_dsn: str, catalogue: Mapping[str, Any]) -> Provisioned:
+    """Opens or makes the keys in `keys`, migrates, installs the compiled policy and the doors' service actors. Idempotent.
+
+    Raises RootKeyError or MigrationError before anything is changed when keys and database do not belong together.
+    """
+    ring = Keyring.open_or_create(keys)
+    ring.ensure(catalogue["compartments"])
+    migration = migrate(admin_dsn, ring.database_passwords(), ring.keyring_id)
+    with psycopg.connect(admin_dsn) as connection:
+        row = connection.execute("SELECT vault.install_policy(%s::jsonb)", (json.dumps(dict(catalogue)),)).fetchone()
+        assert row is not None
+        roles = {role["name"] for role in catalogue["roles"]}
+        for door in DOORS:
+            if door not in roles:
+                continue
+            actor, secret = ring.service(door)
+            digest = crypto.sha256(secret)
+            living = connection.execute(
+                "SELECT 1 FROM vault.session WHERE secret_hash = %s AND expires_at > clock_timestamp() + interval '30 days'", (digest,)
+            ).fetchone()
+            if living is None:
+                connection.execute(
+                    "SELECT vault.install_session(%s, %s, %s, %s, 'service', %s::interval, NULL)", (digest, actor, door, door, _TEN_YEARS)
+                )
+        doors: dict[str, dict[str, str]] = {}
+        for entry in catalogue["doors"]:
+            doors.setdefault(entry["door"], {})[entry["compartment"]] = entry["mode"]
+    return Provisioned(ring, migration, int(row[0]), doors)
+
+
+def issue_token(admin_dsn: str, role: str = "integration", days: float = 90, label: str | None = None) -> str:
+    """A token of the machine API for `role`, shown once; only its SHA-256 is kept. `label` is `[a-z0-9-]{1,40}`."""
+    token = TOKEN_PREFIX + base64.urlsafe_b64encode(crypto.random_bytes(32)).decode().rstrip("=")
+    with psycopg.connect(admin_dsn) as connection:
+        connection.execute(
+            "SELECT vault.install_session(%s, %s, %s, 'api', 'token', make_interval(secs => %s), %s)",
+            (crypto.sha256(token.encode()), uuid4(), role, days * 86400, label),
+        )
+    return token
+
+
+def revoke_token(admin_dsn: str, token: str) -> None:
+    """Ends a token at once."""
+    with psycopg.connect(admin_dsn) as connection:
+        connection.execute("UPDATE vault.session SET revoked_at = clock_timestamp() WHERE secret_hash = %s", (crypto.sha256(token.encode()),))
