@@ -73,7 +73,7 @@ def _roles(connection: psycopg.Connection[tuple[object, ...]], passwords: Mappin
         "SELECT p.oid::regprocedure::text FROM pg_proc p WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.proname = ANY (%s)", (list(_DANGEROUS),)
     ).fetchall()
     for (signature,) in named:
-        connection.execute(sql.SQL("REVOKE EXECUTE ON FUNCTION {} FROM PUBLIC").format(sql.SQL(str(signature))))  # type: ignore[arg-type]
+        connection.execute(sql.SQL("REVOKE EXECUTE ON FUNCTION {} FROM PUBLIC").format(sql.SQL(str(signature))))
 
 
 def _scram(connection: psycopg.Connection[tuple[object, ...]], role: str, password: str) -> str:
@@ -87,7 +87,7 @@ def _tables(connection: psycopg.Connection[tuple[object, ...]]) -> list[str]:
         "CREATE TABLE IF NOT EXISTS armonika_meta.migration "
         "(name text PRIMARY KEY, sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT clock_timestamp())"
     )
-    done = dict(connection.execute("SELECT name, sha256 FROM armonika_meta.migration").fetchall())
+    done = {str(name): str(digest) for name, digest in connection.execute("SELECT name, sha256 FROM armonika_meta.migration")}
     applied = []
     for path in sorted((SQL / "migrations").glob("*.sql")):
         text = path.read_text()
@@ -97,7 +97,7 @@ def _tables(connection: psycopg.Connection[tuple[object, ...]]) -> list[str]:
                 raise MigrationError(f"Migration {path.stem} was changed after it was applied. Add a new migration instead.")
             continue
         with connection.transaction():
-            connection.execute(text)  # type: ignore[arg-type]
+            connection.execute(text.encode())
             connection.execute("INSERT INTO armonika_meta.migration (name, sha256) VALUES (%s, %s)", (path.stem, digest))
         applied.append(path.stem)
     return applied
@@ -131,7 +131,7 @@ def _functions(connection: psycopg.Connection[tuple[object, ...]], version: int)
     row = connection.execute("SELECT sha256 FROM armonika_meta.migration WHERE name = 'functions'").fetchone()
     connection.execute("SET LOCAL check_function_bodies = off")
     for text in texts:
-        connection.execute(text)  # type: ignore[arg-type]
+        connection.execute(text.encode())
     if version >= 17:
         connection.execute("GRANT EXECUTE ON FUNCTION pg_logical_emit_message(boolean, text, text, boolean) TO armonika_vault")
     connection.execute(

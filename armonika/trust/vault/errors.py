@@ -93,3 +93,10 @@ class Tampered(VaultError):
 
     status = 500
     code = "tampered"
+
+
+class Unavailable(VaultError):
+    """The store does not answer now. Nothing was changed by a read; a write that was not acknowledged may be repeated."""
+
+    status = 503
+    code = "store-unavailable"

@@ -28,19 +28,19 @@ LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_te
 $$;
 
 -- Installs one compiled policy (armonika.policy, `catalogue`). Returns its id; the same sha256 again changes nothing.
-CREATE OR REPLACE FUNCTION vault.install_policy(catalogue jsonb) RETURNS int
+CREATE OR REPLACE FUNCTION vault.install_policy(given jsonb) RETURNS int
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
 DECLARE
     pol int; d jsonb; f text; r jsonb; ds smallint; pu smallint;
 BEGIN
     PERFORM FROM vault.seal_state FOR UPDATE;
-    SELECT policy_id INTO pol FROM vault.policy_version WHERE sha256 = catalogue ->> 'sha256';
+    SELECT policy_id INTO pol FROM vault.policy_version WHERE sha256 = given ->> 'sha256';
     IF FOUND THEN RETURN pol; END IF;
     SELECT coalesce(max(policy_id), 0) + 1 INTO pol FROM vault.policy_version;
     INSERT INTO vault.policy_version (policy_id, version, effective_from, sha256, document, catalogue)
-        VALUES (pol, catalogue ->> 'version', (catalogue ->> 'effective_from')::timestamptz, catalogue ->> 'sha256', catalogue ->> 'document', catalogue - 'document');
-    PERFORM vault.id_of('compartment', c) FROM jsonb_array_elements_text(catalogue -> 'compartments') c;
-    FOR d IN SELECT * FROM jsonb_array_elements(catalogue -> 'datasets') LOOP
+        VALUES (pol, given ->> 'version', (given ->> 'effective_from')::timestamptz, given ->> 'sha256', given ->> 'document', given - 'document');
+    PERFORM vault.id_of('compartment', c) FROM jsonb_array_elements_text(given -> 'compartments') c;
+    FOR d IN SELECT * FROM jsonb_array_elements(given -> 'datasets') LOOP
         SELECT id INTO ds FROM vault.dataset WHERE name = d ->> 'name';
         IF ds IS NULL THEN
             INSERT INTO vault.dataset SELECT coalesce(max(id), 0) + 1, d ->> 'name', vault.id_of('compartment', d ->> 'compartment') FROM vault.dataset RETURNING id INTO ds;
@@ -53,14 +53,14 @@ BEGIN
         END LOOP;
         INSERT INTO vault.declared_field VALUES (pol, ds, vault.mask_of(ds, d -> 'fields'), vault.mask_of(ds, d -> 'unique'), vault.mask_of(ds, d -> 'indexed'));
     END LOOP;
-    INSERT INTO vault.declared_purpose SELECT pol, vault.id_of('purpose', p), coalesce(catalogue -> 'while_restricted', '["legal"]') ? p
-        FROM jsonb_array_elements_text(catalogue -> 'purposes') p;
-    PERFORM vault.id_of('role', x ->> 'name', x ->> 'kind') FROM jsonb_array_elements(catalogue -> 'roles') x;
+    INSERT INTO vault.declared_purpose SELECT pol, vault.id_of('purpose', p), coalesce(given -> 'while_restricted', '["legal"]') ? p
+        FROM jsonb_array_elements_text(given -> 'purposes') p;
+    PERFORM vault.id_of('role', x ->> 'name', x ->> 'kind') FROM jsonb_array_elements(given -> 'roles') x;
     INSERT INTO vault.declared_reason SELECT pol, vault.id_of('reason', x ->> 'name'), vault.id_of('purpose', p)
-        FROM jsonb_array_elements(catalogue -> 'reasons') x, jsonb_array_elements_text(x -> 'purposes') p;
+        FROM jsonb_array_elements(given -> 'reasons') x, jsonb_array_elements_text(x -> 'purposes') p;
     INSERT INTO vault.door_compartment SELECT pol, x ->> 'door', vault.id_of('compartment', x ->> 'compartment'), x ->> 'mode'
-        FROM jsonb_array_elements(catalogue -> 'doors') x;
-    FOR r IN SELECT * FROM jsonb_array_elements(catalogue -> 'rules') LOOP
+        FROM jsonb_array_elements(given -> 'doors') x;
+    FOR r IN SELECT * FROM jsonb_array_elements(given -> 'rules') LOOP
         SELECT id INTO ds FROM vault.dataset WHERE name = r ->> 'dataset';
         INSERT INTO vault.rule SELECT pol, vault.id_of('role', r ->> 'role'), vault.id_of('purpose', r ->> 'purpose'), ds, o.id, r ->> 'scope', vault.mask_of(ds, r -> 'fields')
             FROM vault.operation o WHERE o.name = replace(r ->> 'operation', '_', '-')

@@ -1,0 +1,174 @@
+"""The vault for the machine API: asyncpg, and batches in which requests of different actors share one ask and one take."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+from psycopg.conninfo import conninfo_to_dict
+
+from armonika.trust.keys.credentials import Credentials
+from armonika.trust.vault import codec
+from armonika.trust.vault.catalogue import Catalogue
+from armonika.trust.vault.envelope import Envelope
+from armonika.trust.vault.errors import Refused, Unavailable, Undeclared, VaultError
+from armonika.trust.vault.reader import CATALOGUE_SECONDS, secret_hash
+from armonika.trust.vault.types import Actor, Ask, Created, NewRecord, Origin, Outcome, Record, SecretHash
+
+
+class AsyncVault:
+    """Everything that one asynchronous door may do. The same meaning as `Vault`."""
+
+    def __init__(self, credentials: Credentials, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+        self._envelope = Envelope(credentials)
+        self._known: tuple[float, Catalogue] | None = None
+        self.service = secret_hash(credentials.service_secret)
+
+    @classmethod
+    async def open(cls, credentials: Credentials, dsn: str, size: int = 4) -> AsyncVault:
+        """The vault as `credentials.door`; `dsn` names the server (host, port, dbname)."""
+        parts = conninfo_to_dict(dsn)
+        pool = await asyncpg.create_pool(
+            host=parts.get("host"), port=int(str(parts.get("port") or 5432)), database=parts.get("dbname"), user=credentials.database_user,
+            password=credentials.database_password, min_size=1, max_size=size, command_timeout=15, timeout=5,
+            server_settings={"application_name": f"armonika {credentials.door}", "jit": "off"},
+        )  # fmt: skip
+        return cls(credentials, pool)
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        await self._pool.close()
+
+    async def _rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[asyncpg.Record]:
+        try:
+            rows: list[asyncpg.Record] = await self._pool.fetch(statement, *parameters)
+            return rows
+        except asyncpg.PostgresError as error:
+            raise codec.error_of(error.sqlstate) from None
+        except (OSError, TimeoutError, asyncpg.InterfaceError):
+            raise Unavailable("the store does not answer now; try again in a moment") from None
+
+    async def catalogue(self) -> Catalogue:
+        """Names of the policy in force, at most `CATALOGUE_SECONDS` old."""
+        if self._known is None or time.monotonic() - self._known[0] > CATALOGUE_SECONDS:
+            content = (await self._rows(codec.CATALOGUE))[0][0]
+            if content is None:
+                raise Unavailable("no policy is in force: install one with `armonika serve`")
+            self._known = (time.monotonic(), Catalogue(json.loads(content)))
+        return self._known[1]
+
+    async def whoami(self, secret: SecretHash) -> Actor:
+        """Who the secret proves. Raises SessionEnded."""
+        return Actor(*(await self._rows(codec.WHOAMI, [secret]))[0])
+
+    async def read_many(self, asks: Sequence[Ask]) -> list[Outcome]:
+        """One ask and one take for all; actors may differ; each item has its own records or error."""
+        catalogue = await self.catalogue()
+        columns, positions, errors = codec.ask_parameters(catalogue, asks)
+        answers = await self._rows(codec.ASK, columns) if positions else []
+        tickets = [row[0] for row in answers if row[0] is not None]
+        secrets = [secret for secret, row in zip(columns[0], answers, strict=True) if row[0] is not None]
+        granted: Mapping[int, list[Record] | VaultError] = {}
+        if tickets:
+            granted = codec.open_rows(catalogue, self._envelope, await self._rows(codec.TAKE, [secrets, tickets]), tickets)
+        return codec.outcomes(len(asks), positions, [(row[0], row[1]) for row in answers], granted, errors)
+
+    async def read(self, secret: SecretHash, subject: UUID, dataset: str, fields: Sequence[str], purpose: str, reason: str,
+                   reference: str | None = None, record: UUID | None = None) -> list[Record]:  # fmt: skip
+        """Decrypted records of one person. Raises the item's error."""
+        outcome = (await self.read_many([Ask(secret, subject, dataset, fields, purpose, reason, reference, record)]))[0]
+        if outcome.error is not None:
+            raise outcome.error
+        return list(outcome.records)
+
+    async def find(self, secret: SecretHash, dataset: str, field: str, value: str, fields: Sequence[str], purpose: str, reason: str,
+                   reference: str | None = None) -> list[Record]:  # fmt: skip
+        """The person with exactly this look-up value, or an empty list. Audited either way."""
+        catalogue = await self.catalogue()
+        declared = catalogue.dataset(dataset)
+        if field not in declared.indexed:
+            raise Undeclared("the field is not declared for look-up")
+        epochs, digests = self._envelope.digests(declared, field, value)
+        rows = await self._rows(
+            codec.ASK_FIND,
+            [secret, catalogue.purpose(purpose), catalogue.reason(reason), reference, declared.id, declared.ordinals[field], epochs, digests, declared.mask(fields)],
+        )
+        ticket = rows[0][0]
+        if ticket is None:
+            raise codec.verdict_error(2)
+        found = codec.open_rows(catalogue, self._envelope, await self._rows(codec.TAKE, [[secret], [ticket]]), [ticket]).get(0, [])
+        if isinstance(found, VaultError):
+            raise found
+        return found
+
+    async def create(self, secret: SecretHash, purpose: str, reason: str, records: Sequence[NewRecord], reference: str | None = None) -> list[Created]:
+        """Creates records in one transaction. Raises Duplicate, Refused, Restricted, Undeclared, Invalid; nothing is then stored."""
+        parameters, made = codec.create_parameters(await self.catalogue(), self._envelope, secret, purpose, reason, reference, records, ())
+        try:
+            rows = await self._rows(codec.CREATE, parameters)
+        except Refused:
+            await self._refused(secret, "create", purpose, reason, records[0].subject, records[0].dataset)
+            raise
+        return codec.created(made, rows[0][0])
+
+    async def correct(self, secret: SecretHash, subject: UUID, record: UUID, changes: Mapping[str, str], purpose: str, reason: str,
+                      reference: str | None = None, *, dataset: str = "account", expected: Mapping[str, int] | None = None,
+                      origin: Origin = "subject") -> int:  # fmt: skip
+        """Corrects fields of a record; see `Vault.correct`."""
+        catalogue = await self.catalogue()
+        declared = catalogue.dataset(dataset)
+        columns, _, errors = codec.ask_parameters(
+            catalogue, [Ask(secret, subject, dataset, list(changes), purpose, reason, reference, record)], codec.RELEASE
+        )
+        if errors:
+            raise errors[0]
+        answer = (await self._rows(codec.ASK, columns))[0]
+        if answer[0] is None:
+            raise codec.verdict_error(answer[1])
+        rows = await self._rows(codec.TAKE, [[secret], [answer[0]]])
+        if len(rows) != 1:
+            raise codec.verdict_error(3)
+        parameters = codec.correct_parameters(
+            catalogue, self._envelope, declared, rows[0], secret, subject, record, changes, purpose, reason, reference, expected, origin
+        )
+        return int((await self._rows(codec.CORRECT, parameters))[0][0])
+
+    async def erase(self, secret: SecretHash, subjects: Sequence[UUID], purpose: str, reason: str, reference: str | None = None) -> list[tuple[UUID, int, int, int]]:
+        """Erases people; see `Vault.erase`."""
+        catalogue = await self.catalogue()
+        rows = await self._rows(codec.ERASE, [secret, catalogue.purpose(purpose), catalogue.reason(reason), reference, list(subjects)])
+        if not rows:
+            for subject in subjects:
+                await self._refused(secret, "erase", purpose, reason, subject, None)
+            raise codec.verdict_error(3)
+        return [(row[0], row[1], row[2], row[3]) for row in rows]
+
+    async def restrict(self, secret: SecretHash, subject: UUID, on: bool, purpose: str, reason: str, reference: str | None = None) -> int:
+        """Locks or unlocks the processing of a person. Returns the audit row's number."""
+        catalogue = await self.catalogue()
+        try:
+            rows = await self._rows(codec.RESTRICT, [secret, catalogue.purpose(purpose), catalogue.reason(reason), reference, subject, on])
+        except Refused:
+            await self._refused(secret, "restrict", purpose, reason, subject, None)
+            raise
+        return int(rows[0][0])
+
+    async def policies(self) -> list[tuple[Any, ...]]:
+        """Versions in force until now, newest first: (version, effective_from, sha256, in_force)."""
+        return [tuple(row) for row in await self._rows("SELECT version, effective_from, sha256, in_force FROM vault.policies()")]
+
+    async def _refused(self, secret: SecretHash, operation: str, purpose: str, reason: str, subject: UUID | None, dataset: str | None) -> None:
+        catalogue = await self.catalogue()
+        try:
+            await self._rows(
+                codec.NOTE_REFUSAL,
+                [secret, catalogue.operations[operation], catalogue.purpose(purpose), catalogue.reason(reason), subject,
+                 catalogue.dataset(dataset).id if dataset else None],
+            )  # fmt: skip
+        except VaultError:
+            return

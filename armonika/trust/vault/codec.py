@@ -1,0 +1,194 @@
+"""What the synchronous and the asynchronous vault share: statements, their parameters, their rows, their errors. No I/O.
+
+Statements are written with `$n`; psycopg's `%s` form is derived. Every parameter is bound: no value stands in a statement's text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID, uuid4
+
+from armonika.trust.vault.catalogue import Catalogue, Dataset
+from armonika.trust.vault.envelope import Envelope
+from armonika.trust.vault.errors import (
+    Duplicate,
+    Forbidden,
+    Refused,
+    Restricted,
+    SessionEnded,
+    Tampered,
+    Unavailable,
+    Undeclared,
+    VaultError,
+    VersionConflict,
+)
+from armonika.trust.vault.types import Ask, Created, NewRecord, Origin, Outcome, Record
+
+ASK = (
+    "SELECT ticket, verdict FROM vault.ask($1::bytea[], $2::smallint[], $3::smallint[], $4::smallint[], $5::text[], $6::uuid[], $7::uuid[], "
+    "$8::smallint[], $9::bigint[])"
+)
+ASK_FIND = "SELECT vault.ask_find($1::bytea, $2::smallint, $3::smallint, $4::text, $5::smallint, $6::smallint, $7::int[], $8::bytea[], $9::bigint)"
+TAKE = "SELECT item, subject, record, dataset, kind, epoch, wrapped, fields, versions, ciphertexts FROM vault.take($1::bytea[], $2::bigint[])"
+CREATE = (
+    "SELECT vault.create($1::bytea, $2::smallint, $3::smallint, $4::text, $5::uuid[], $6::text[], $7::uuid[], $8::uuid[], $9::smallint[], $10::bigint[], "
+    "$11::smallint[], $12::smallint[], $13::int[], $14::bytea[], $15::int[], $16::bytea[], $17::int[], $18::smallint[], $19::int[], $20::bytea[], $21::text[])"
+)
+CORRECT = (
+    "SELECT vault.correct($1::bytea, $2::smallint, $3::smallint, $4::text, $5::uuid, $6::uuid, $7::smallint, $8::smallint[], $9::int[], $10::bytea[], "
+    "$11::smallint[], $12::int[], $13::bytea[])"
+)
+ERASE = "SELECT subject, audit_id, erased, kept FROM vault.erase($1::bytea, $2::smallint, $3::smallint, $4::text, $5::uuid[])"
+RESTRICT = "SELECT vault.restrict($1::bytea, $2::smallint, $3::smallint, $4::text, $5::uuid, $6::boolean)"
+NOTE_REFUSAL = "SELECT vault.note_refusal($1::bytea, $2::smallint, $3::smallint, $4::smallint, $5::uuid, $6::smallint)"
+WHOAMI = "SELECT actor, role, org_id, kind, expires_at, auth_at FROM vault.whoami($1::bytea)"
+CATALOGUE = "SELECT vault.catalogue()"
+
+READ, RELEASE = 1, 8
+ORIGINS: Mapping[Origin, int] = {"subject": 1, "organisation": 2, "operator": 3, "system": 4}
+ORIGIN_NAMES: Mapping[int, Origin] = {number: name for name, number in ORIGINS.items()}
+
+_BY_STATE: Mapping[str, type[VaultError]] = {
+    "AR401": SessionEnded, "AR403": Refused, "AR409": Duplicate, "AR412": VersionConflict, "AR422": Undeclared, "AR423": Restricted,
+}  # fmt: skip
+_MESSAGES: Mapping[type[VaultError], str] = {
+    SessionEnded: "sign in again: the session or token is not valid here",
+    Refused: "there is nothing here for this actor and purpose",
+    Duplicate: "a value that must be unique is taken",
+    VersionConflict: "the value changed since it was read: read it again",
+    Undeclared: "a field, dataset, purpose, reason or reference is not declared in the policy in force",
+    Restricted: "processing of this person is restricted",
+}
+
+
+def percent(statement: str) -> str:
+    """The statement in psycopg's form. Parameters stand once each and in order."""
+    return re.sub(r"\$\d+", "%s", statement)
+
+
+def error_of(sqlstate: str | None) -> VaultError:
+    """The typed error of a SQLSTATE. The server's own message is left behind: it may repeat what was sent."""
+    kind = _BY_STATE.get(sqlstate or "")
+    if kind is None:
+        return Unavailable("the store does not answer now; try again in a moment")
+    return kind(_MESSAGES[kind])
+
+
+def verdict_error(verdict: int) -> VaultError:
+    """The error of a verdict of `vault.ask` (docs/data-model.md)."""
+    if verdict == 1:
+        return SessionEnded(_MESSAGES[SessionEnded])
+    if verdict == 2:
+        return Forbidden("the policy does not allow this actor this purpose, dataset or field")
+    if verdict == 4:
+        return Restricted(_MESSAGES[Restricted])
+    return Refused(_MESSAGES[Refused])
+
+
+def ask_parameters(catalogue: Catalogue, asks: Sequence[Ask], what: int = READ) -> tuple[list[list[Any]], list[int], dict[int, VaultError]]:
+    """Parallel arrays for `ASK`, the positions that they stand for, and the errors of asks that name what is not declared."""
+    columns: list[list[Any]] = [[], [], [], [], [], [], [], [], []]
+    positions: list[int] = []
+    errors: dict[int, VaultError] = {}
+    for position, ask in enumerate(asks):
+        try:
+            dataset = catalogue.dataset(ask.dataset)
+            row = (
+                ask.secret, what, catalogue.purpose(ask.purpose), catalogue.reason(ask.reason), ask.reference, ask.subject, ask.record, dataset.id,
+                dataset.mask(ask.fields),
+            )  # fmt: skip
+        except VaultError as error:
+            errors[position] = error
+            continue
+        for column, value in zip(columns, row, strict=True):
+            column.append(value)
+        positions.append(position)
+    return columns, positions, errors
+
+
+def open_rows(catalogue: Catalogue, envelope: Envelope, rows: Sequence[Sequence[Any]], tickets: Sequence[int]) -> dict[int, list[Record] | VaultError]:
+    """Decrypted records by item number (from 0) of the take. A record that does not open is that item's error alone."""
+    opened: dict[int, list[Record] | VaultError] = {}
+    for item, subject, record, dataset_id, kind, epoch, wrapped, fields, versions, ciphertexts in rows:
+        index = item - 1
+        so_far = opened.setdefault(index, [])
+        if isinstance(so_far, VaultError):
+            continue
+        dataset = catalogue.by_id.get(dataset_id)
+        try:
+            if dataset is None:
+                raise Tampered("a record is of no declared dataset")
+            values, seen = envelope.open(dataset, subject, record, kind, epoch, wrapped, fields, versions, ciphertexts)
+        except VaultError as error:
+            opened[index] = error
+            continue
+        so_far.append(Record(subject, record, dataset.name, values, seen, tickets[index]))
+    return opened
+
+
+def outcomes(count: int, positions: Sequence[int], answers: Sequence[tuple[int | None, int]], granted: Mapping[int, list[Record] | VaultError],
+    errors: Mapping[int, VaultError]) -> list[Outcome]:  # fmt: skip
+    """Per-item results in the order of the asks. `granted` is by position among the granted tickets."""
+    result = [Outcome(error=errors.get(position)) for position in range(count)]
+    number = 0
+    for position, (ticket, verdict) in zip(positions, answers, strict=True):
+        if ticket is None:
+            result[position] = Outcome(error=verdict_error(verdict))
+            continue
+        found = granted.get(number, [])
+        result[position] = Outcome(error=found) if isinstance(found, VaultError) else Outcome(records=found)
+        number += 1
+    return result
+
+
+def create_parameters(catalogue: Catalogue, envelope: Envelope, secret: bytes, purpose: str, reason: str, reference: str | None,
+    records: Sequence[NewRecord], jobs: Sequence[str]) -> tuple[list[Any], list[tuple[UUID, UUID]]]:  # fmt: skip
+    """Parameters of `CREATE` and the (subject, record) ids that were made. Raises Undeclared, Invalid, KeyUnavailable."""
+    columns: list[list[Any]] = [[] for _ in range(10)]
+    value_items: list[int] = []
+    value_ciphertexts: list[bytes | None] = []
+    lookups: list[list[Any]] = [[], [], [], []]
+    made: list[tuple[UUID, UUID]] = []
+    for number, new in enumerate(records, start=1):
+        dataset = catalogue.dataset(new.dataset)
+        subject, record = new.subject or uuid4(), uuid4()
+        if new.subject is None and new.kind is None:
+            raise Undeclared("a new person needs a kind")
+        sealed = envelope.seal(dataset, subject, record, new.values)
+        row: tuple[Any, ...] = (
+            subject, new.kind if new.subject is None else None, new.org, record, dataset.id, sealed.mask, ORIGINS[new.origin], sealed.kind, sealed.epoch,
+            sealed.wrapped,
+        )  # fmt: skip
+        for column, value in zip(columns, row, strict=True):
+            column.append(value)
+        value_items += [number] * len(sealed.ciphertexts)
+        value_ciphertexts += sealed.ciphertexts
+        for ordinal, epoch, digest in sealed.lookups:
+            for column, part in zip(lookups, (number, ordinal, epoch, digest), strict=True):
+                column.append(part)
+        made.append((subject, record))
+    parameters = [
+        secret, catalogue.purpose(purpose), catalogue.reason(reason), reference, *columns, value_items, value_ciphertexts, *lookups, list(jobs),
+    ]  # fmt: skip
+    return parameters, made
+
+
+def correct_parameters(catalogue: Catalogue, envelope: Envelope, dataset: Dataset, taken: Sequence[Any], secret: bytes, subject: UUID, record: UUID,
+    changes: Mapping[str, str], purpose: str, reason: str, reference: str | None, expected: Mapping[str, int] | None, origin: Origin) -> list[Any]:  # fmt: skip
+    """Parameters of `CORRECT`, from the row that the release of the key gave. Without `expected` the versions just taken are expected."""
+    _, _, _, _, kind, epoch, wrapped, fields, versions, _ = taken
+    present = {name: versions[o - 1] if fields >> (o - 1) & 1 else 0 for name, o in dataset.ordinals.items() if name in changes}
+    wanted = present if expected is None else expected
+    changed = {name: (wanted.get(name, 0), value) for name, value in changes.items()}
+    ordinals, seen, ciphertexts, lookups = envelope.reseal(dataset, subject, record, kind, epoch, wrapped, changed)
+    columns: list[list[Any]] = [list(column) for column in zip(*lookups, strict=True)] if lookups else [[], [], []]
+    return [
+        secret, catalogue.purpose(purpose), catalogue.reason(reason), reference, subject, record, ORIGINS[origin], ordinals, seen, ciphertexts, *columns,
+    ]  # fmt: skip
+
+
+def created(made: Sequence[tuple[UUID, UUID]], audit_ids: Sequence[int]) -> list[Created]:
+    """Pairs what was made with the audit rows' numbers."""
+    return [Created(subject, record, audit_id) for (subject, record), audit_id in zip(made, audit_ids, strict=True)]

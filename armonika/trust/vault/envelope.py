@@ -1,0 +1,139 @@
+"""Envelope encryption of records with the keys that one door holds (docs/data-model.md "Envelope")."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from armonika.trust import crypto
+from armonika.trust.keys.credentials import CompartmentKeys, Credentials
+from armonika.trust.vault.address import canonical_email
+from armonika.trust.vault.catalogue import Dataset
+from armonika.trust.vault.errors import KeyUnavailable, Tampered
+from armonika.trust.vault.text import clean
+
+KIND_WRAPPED, KIND_SEALED = 1, 2
+_VALUE = b"armonika/value/1\0"
+_KEY = b"armonika/key/1\0"
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A record ready for `vault.create`: ciphertexts by ordinal from 1 (None where left out), look-ups as (ordinal, epoch, digest)."""
+
+    mask: int
+    kind: int
+    epoch: int
+    wrapped: bytes
+    ciphertexts: Sequence[bytes | None]
+    lookups: Sequence[tuple[int, int, bytes]]
+
+
+def _place(subject: UUID, record: UUID, compartment: str) -> bytes:
+    name = compartment.encode()
+    return subject.bytes + record.bytes + bytes((len(name),)) + name
+
+
+class Envelope:
+    """Encrypts and opens records. Values never leave the caller's hands in clear, nor do keys leave this object."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._held = credentials.compartments
+
+    def seal(self, dataset: Dataset, subject: UUID, record: UUID, values: Mapping[str, str]) -> Sealed:
+        """Encrypts a new record under a data key of its own. Raises Undeclared, Invalid, KeyUnavailable."""
+        mask = dataset.mask(values)
+        keys = self._compartment(dataset.compartment)
+        epoch = keys.epochs[keys.current]
+        data_key = crypto.random_bytes(crypto.KEY_BYTES)
+        place = _place(subject, record, dataset.compartment)
+        bound = _KEY + place + keys.current.to_bytes(4, "big")
+        if epoch.kek is not None:
+            kind, wrapped = KIND_WRAPPED, crypto.seal(epoch.kek, data_key, bound)
+        else:
+            kind, wrapped = KIND_SEALED, crypto.hpke_seal(epoch.public, data_key, bound)
+        ciphertexts: list[bytes | None] = [None] * mask.bit_length()
+        lookups: list[tuple[int, int, bytes]] = []
+        for field, value in values.items():
+            ordinal = dataset.ordinals[field]
+            ciphertexts[ordinal - 1] = self._value(data_key, place, dataset, field, 1, value)
+            if field in dataset.indexed:
+                lookups.append((ordinal, keys.current, self._digest(dataset, field, value, epoch.index)))
+        return Sealed(mask, kind, keys.current, wrapped, ciphertexts, lookups)
+
+    def open(
+        self, dataset: Dataset, subject: UUID, record: UUID, kind: int, epoch: int, wrapped: bytes, fields: int, versions: Sequence[int | None],
+        ciphertexts: Sequence[bytes | None],
+    ) -> tuple[dict[str, str], dict[str, int]]:  # fmt: skip
+        """Values and versions by field name. Raises Tampered when anything is not in its place, KeyUnavailable without the key."""
+        place = _place(subject, record, dataset.compartment)
+        cipher = crypto.opener(self._data_key(dataset.compartment, place, kind, epoch, wrapped))
+        values: dict[str, str] = {}
+        seen: dict[str, int] = {}
+        prefix = _VALUE + place
+        try:
+            for ordinal, name in dataset.names.items():
+                if fields >> (ordinal - 1) & 1:
+                    version, ciphertext = versions[ordinal - 1], ciphertexts[ordinal - 1]
+                    if version is None or ciphertext is None:
+                        raise Tampered("a value is missing from its record")
+                    label = dataset.labels[name]
+                    aad = prefix + bytes((len(label),)) + label + version.to_bytes(4, "big")
+                    values[name] = crypto.open_with(cipher, ciphertext, aad).decode()
+                    seen[name] = version
+        except (crypto.Unauthentic, IndexError):
+            raise Tampered("a value does not belong to its person, record, field and version") from None
+        return values, seen
+
+    def reseal(
+        self, dataset: Dataset, subject: UUID, record: UUID, kind: int, epoch: int, wrapped: bytes, changes: Mapping[str, tuple[int, str]]
+    ) -> tuple[list[int], list[int], list[bytes], list[tuple[int, int, bytes]]]:
+        """New ciphertexts for a correction: `changes` maps field to (present version, new value). Returns ordinals, expected versions,
+        ciphertexts and look-ups."""
+        place = _place(subject, record, dataset.compartment)
+        data_key = self._data_key(dataset.compartment, place, kind, epoch, wrapped)
+        keys = self._compartment(dataset.compartment)
+        ordinals, expected, ciphertexts, lookups = [], [], [], []
+        for field, (version, value) in changes.items():
+            ordinals.append(dataset.ordinals[field])
+            expected.append(version)
+            ciphertexts.append(self._value(data_key, place, dataset, field, version + 1, value))
+            if field in dataset.indexed:
+                lookups.append(
+                    (dataset.ordinals[field], keys.current, self._digest(dataset, field, value, keys.epochs[keys.current].index))
+                )
+        return ordinals, expected, ciphertexts, lookups
+
+    def digests(self, dataset: Dataset, field: str, value: str) -> tuple[list[int], list[bytes]]:
+        """Blind-index digests of a value under every epoch that this door holds."""
+        keys = self._compartment(dataset.compartment)
+        return list(keys.epochs), [self._digest(dataset, field, value, epoch.index) for epoch in keys.epochs.values()]
+
+    def _value(self, data_key: bytes, place: bytes, dataset: Dataset, field: str, version: int, value: str) -> bytes:
+        label = dataset.labels[field]
+        aad = _VALUE + place + bytes((len(label),)) + label + version.to_bytes(4, "big")
+        return crypto.seal(data_key, clean(value).encode(), aad)
+
+    def _digest(self, dataset: Dataset, field: str, value: str, index_key: bytes) -> bytes:
+        canonical = canonical_email(value) if field == "email" else unicodedata.normalize("NFKC", clean(value)).casefold()
+        return crypto.hmac_sha256(index_key, b"armonika/index/1\0" + dataset.labels[field] + b"\0" + canonical.encode())
+
+    def _data_key(self, compartment: str, place: bytes, kind: int, epoch: int, wrapped: bytes) -> bytes:
+        keys = self._compartment(compartment).epochs.get(epoch)
+        if keys is None or keys.kek is None or keys.private is None:
+            raise KeyUnavailable("this door holds no key that opens the record")
+        bound = _KEY + place + epoch.to_bytes(4, "big")
+        try:
+            if kind == KIND_WRAPPED:
+                return crypto.unwrap(keys.kek, wrapped, bound)
+            return crypto.hpke_open(keys.private, wrapped, bound)
+        except crypto.Unauthentic:
+            raise Tampered("a data key does not belong to its person, record, compartment and epoch") from None
+
+    def _compartment(self, name: str) -> CompartmentKeys:
+        try:
+            return self._held[name]
+        except KeyError:
+            raise KeyUnavailable("this door holds no keys of that compartment") from None

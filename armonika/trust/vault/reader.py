@@ -1,0 +1,210 @@
+"""The vault for synchronous doors (site, portal, console, jobs): psycopg in autocommit, so that an ask is committed before its take."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from armonika.trust import crypto
+from armonika.trust.keys.credentials import Credentials
+from armonika.trust.vault import codec
+from armonika.trust.vault.catalogue import Catalogue
+from armonika.trust.vault.envelope import Envelope
+from armonika.trust.vault.errors import Refused, Unavailable, Undeclared, VaultError
+from armonika.trust.vault.types import Access, Actor, Ask, Held, Outcome, Record, SecretHash
+
+CATALOGUE_SECONDS = 5.0
+"""How long a door may go on with the names of a policy that was replaced; the decisions themselves are always the database's."""
+
+
+def secret_hash(secret: str | bytes) -> SecretHash:
+    """SHA-256 of a session secret or token, as the database knows it."""
+    return SecretHash(crypto.sha256(secret.encode() if isinstance(secret, str) else secret))
+
+
+class Store:
+    """Statements of one door, with typed errors. No meaning of its own."""
+
+    def __init__(self, credentials: Credentials, dsn: str, size: int) -> None:
+        conninfo = make_conninfo(dsn, user=credentials.database_user, password=credentials.database_password, application_name=f"armonika {credentials.door}")
+        self._pool = ConnectionPool(conninfo, min_size=0, max_size=size, kwargs={"autocommit": True, "prepare_threshold": 2}, timeout=5, open=True)
+
+    def rows(self, statement: str, parameters: Sequence[Any] = (), connection: psycopg.Connection[Any] | None = None, *, repeat: bool = False) -> list[tuple[Any, ...]]:
+        """Rows of one statement. `repeat` allows a second try on a connection that died while idle: for what may safely run twice."""
+        try:
+            if connection is not None:
+                return self._run(connection, statement, parameters)
+            for attempt in (1, 2):
+                try:
+                    with self._pool.connection() as own:
+                        return self._run(own, statement, parameters)
+                except psycopg.OperationalError as error:
+                    if attempt == 2 or not repeat or error.sqlstate is not None and not error.sqlstate.startswith(("57P", "08")):
+                        raise
+            raise AssertionError("unreachable")
+        except PoolTimeout:
+            raise Unavailable("the store does not answer now; try again in a moment") from None
+        except psycopg.Error as error:
+            raise codec.error_of(error.sqlstate) from None
+
+    @staticmethod
+    def _run(connection: psycopg.Connection[Any], statement: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        with connection.cursor(binary=True) as cursor:
+            cursor.execute(codec.percent(statement), parameters)
+            return cursor.fetchall()
+
+    def value(self, statement: str, parameters: Sequence[Any] = (), connection: psycopg.Connection[Any] | None = None, *, repeat: bool = False) -> Any:
+        """The single value of one statement."""
+        return self.rows(statement, parameters, connection, repeat=repeat)[0][0]
+
+    def connection(self) -> Any:
+        """A connection for a transaction of several statements."""
+        return self._pool.connection()
+
+    def close(self) -> None:
+        """Closes all connections."""
+        self._pool.close()
+
+
+class VaultReader:
+    """Reading: ask, commit, take."""
+
+    def __init__(self, credentials: Credentials, dsn: str, size: int = 8) -> None:
+        self._credentials = credentials
+        self._store = Store(credentials, dsn, size)
+        self._envelope = Envelope(credentials)
+        self._lock = threading.Lock()
+        self._known: tuple[float, Catalogue] | None = None
+        self.service = secret_hash(credentials.service_secret)
+        """Secret hash of the door's own service actor."""
+
+    def close(self) -> None:
+        """Closes all connections."""
+        self._store.close()
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """Names of the policy in force, at most `CATALOGUE_SECONDS` old."""
+        with self._lock:
+            if self._known is None or time.monotonic() - self._known[0] > CATALOGUE_SECONDS:
+                content = self._store.value(codec.CATALOGUE, repeat=True)
+                if content is None:
+                    raise Unavailable("no policy is in force: install one with `armonika serve`")
+                self._known = (time.monotonic(), Catalogue(content))
+            return self._known[1]
+
+    def whoami(self, secret: SecretHash) -> Actor:
+        """Who the secret proves. Raises SessionEnded."""
+        return Actor(*self._store.rows(codec.WHOAMI, [secret], repeat=True)[0])
+
+    def read_many(self, asks: Sequence[Ask]) -> list[Outcome]:
+        """One ask and one take for all; actors may differ; each item has its own records or error."""
+        catalogue = self.catalogue
+        columns, positions, errors = codec.ask_parameters(catalogue, asks)
+        answers = self._store.rows(codec.ASK, columns, repeat=True) if positions else []
+        tickets = [ticket for ticket, _ in answers if ticket is not None]
+        secrets = [secret for secret, (ticket, _) in zip(columns[0], answers, strict=True) if ticket is not None]
+        return codec.outcomes(len(asks), positions, [(t, v) for t, v in answers], self._take(catalogue, secrets, tickets), errors)
+
+    def read(self, secret: SecretHash, subject: UUID, dataset: str, fields: Sequence[str], purpose: str, reason: str, reference: str | None = None,
+             record: UUID | None = None) -> list[Record]:  # fmt: skip
+        """Decrypted records of one person. Raises the item's error. An empty list: the person has no such record."""
+        outcome = self.read_many([Ask(secret, subject, dataset, fields, purpose, reason, reference, record)])[0]
+        if outcome.error is not None:
+            raise outcome.error
+        return list(outcome.records)
+
+    def find(self, secret: SecretHash, dataset: str, field: str, value: str, fields: Sequence[str], purpose: str, reason: str,
+             reference: str | None = None) -> list[Record]:  # fmt: skip
+        """The person with exactly this look-up value, or an empty list: the newest where several share it. Audited either way."""
+        catalogue = self.catalogue
+        declared = catalogue.dataset(dataset)
+        if field not in declared.indexed:
+            raise Undeclared("the field is not declared for look-up")
+        epochs, digests = self._envelope.digests(declared, field, value)
+        ticket = self._store.value(
+            codec.ASK_FIND,
+            [secret, catalogue.purpose(purpose), catalogue.reason(reason), reference, declared.id, declared.ordinals[field], epochs, digests, declared.mask(fields)],
+            repeat=True,
+        )
+        if ticket is None:
+            raise codec.verdict_error(2)
+        found = self._take(catalogue, [secret], [ticket]).get(0, [])
+        if isinstance(found, VaultError):
+            raise found
+        return found
+
+    def _take(self, catalogue: Catalogue, secrets: Sequence[bytes], tickets: Sequence[int]) -> Mapping[int, list[Record] | VaultError]:
+        if not tickets:
+            return {}
+        rows = self._store.rows(codec.TAKE, [list(secrets), list(tickets)], repeat=True)
+        return codec.open_rows(catalogue, self._envelope, rows, tickets)
+
+    def describe(self, secret: SecretHash, subject: UUID, purpose: str, reason: str, reference: str | None = None) -> list[Held]:
+        """What is held of a person, field by field, without opening it."""
+        catalogue = self.catalogue
+        rows = self._store.rows(
+            "SELECT record, dataset, ordinal, version, origin, written_at, event FROM vault.describe($1::bytea, $2::smallint, $3::smallint, $4::text, $5::uuid)",
+            [secret, catalogue.purpose(purpose), catalogue.reason(reason), reference, subject],
+        )
+        held = []
+        for record, dataset_id, ordinal, version, origin, written_at, event in rows:
+            dataset = catalogue.by_id.get(dataset_id)
+            if dataset is not None and ordinal in dataset.names:
+                held.append(Held(record, dataset.name, dataset.names[ordinal], version, codec.ORIGIN_NAMES[origin], written_at, event))
+        return held
+
+    def accesses(self, secret: SecretHash, subject: UUID, limit: int = 50, before: int | None = None, *, purpose: str = "legal",
+                 reason: str = "rights-request") -> list[Access]:  # fmt: skip
+        """Who used a person's data, newest first; `before` is the audit_id to go on from."""
+        catalogue = self.catalogue
+        rows = self._store.rows(
+            "SELECT audit_id, at, operation, granted, reader, role, dataset, fields, purpose, reason, reference, leaf_no "
+            "FROM vault.accesses($1::bytea, $2::smallint, $3::smallint, $4::uuid, $5::int, $6::bigint)",
+            [secret, catalogue.purpose(purpose), catalogue.reason(reason), subject, limit, before],
+        )
+        return [
+            Access(number, at, operation, "granted" if granted else "refused", reader, role, dataset, fields, for_purpose or "", for_reason or "", reference, leaf)
+            for number, at, operation, granted, reader, role, dataset, fields, for_purpose, for_reason, reference, leaf in rows
+        ]
+
+    def policies(self) -> list[tuple[str, datetime, str, bool]]:
+        """Versions in force until now, newest first: (version, effective_from, sha256, in_force)."""
+        return [(a, b, c, d) for a, b, c, d in self._store.rows("SELECT version, effective_from, sha256, in_force FROM vault.policies()", repeat=True)]
+
+    def policy_document(self, sha256: str) -> str:
+        """The source text of a policy version that is or was in force. Raises Refused."""
+        text = self._store.value("SELECT vault.policy_document($1::text)", [sha256], repeat=True)
+        if text is None:
+            raise Refused("no such policy version")
+        return str(text)
+
+    def trust_report(self) -> dict[str, Any] | None:
+        """The newest published report of `armonika verify`."""
+        report: dict[str, Any] | None = self._store.value("SELECT vault.trust_report()", repeat=True)
+        return report
+
+    def _refused(self, secret: SecretHash, operation: str, purpose: str, reason: str, subject: UUID | None, dataset: str | None) -> None:
+        """Keeps the fact of a refused write; whatever goes wrong here, the refusal itself stands."""
+        catalogue = self.catalogue
+        try:
+            self._store.rows(
+                codec.NOTE_REFUSAL,
+                [secret, catalogue.operations[operation], catalogue.purpose(purpose), catalogue.reason(reason), subject,
+                 catalogue.dataset(dataset).id if dataset else None],
+            )  # fmt: skip
+        except VaultError:
+            return
+
+
+
+
+__all__ = ["CATALOGUE_SECONDS", "Store", "VaultReader", "secret_hash"]
