@@ -1,0 +1,71 @@
+"""Where this installation lives: read from the environment, never secret."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+class SettingsError(Exception):
+    """A setting is unusable; the message names it and its mend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`home` holds everything that is kept; ports count from `port` (docs/data-model.md "Processes and addresses")."""
+
+    home: Path
+    port: int
+    database_url: str | None
+
+    @property
+    def site_url(self) -> str:
+        return f"http://localhost:{self.port}"
+
+    @property
+    def console_url(self) -> str:
+        return f"http://localhost:{self.port + 1}"
+
+    @property
+    def api_url(self) -> str:
+        return f"http://localhost:{self.port + 2}"
+
+    @property
+    def mail_url(self) -> str:
+        return f"http://localhost:{self.port + 3}"
+
+    @property
+    def smtp_port(self) -> int:
+        return self.port + 25
+
+    @property
+    def keys(self) -> Path:
+        return self.home / "keys"
+
+    @property
+    def postgres(self) -> Path:
+        return self.home / "postgres"
+
+    @property
+    def logs(self) -> Path:
+        return self.home / "logs"
+
+    @property
+    def audit_log(self) -> Path:
+        return self.home / "log"
+
+    @property
+    def run(self) -> Path:
+        return self.home / "run"
+
+
+def load() -> Settings:
+    """Settings from `ARMONIKA_HOME`, `ARMONIKA_PORT` and `ARMONIKA_DATABASE_URL`. Raises SettingsError."""
+    raw = os.environ.get("ARMONIKA_PORT", "8000")
+    if not raw.isascii() or not raw.isdigit() or not 1024 <= int(raw) <= 65500:
+        raise SettingsError("ARMONIKA_PORT must be a number from 1024 to 65500: the first of the ports that are used.")
+    home = Path(os.environ.get("ARMONIKA_HOME") or CHECKOUT / "var").absolute()
+    return Settings(home=home, port=int(raw), database_url=os.environ.get("ARMONIKA_DATABASE_URL") or None)

