@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, settings
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from armonika import policy
+from armonika.policy.compile import catalogue
 from armonika.flows import jobs
 from armonika.store.embedded import Embedded
 from armonika.store.users import user_for
@@ -55,7 +56,7 @@ def server() -> Iterator[Server]:
         embedded.start(home / "logs" / "postgres.log")
         admin, dsn = embedded.admin_dsn, embedded.dsn
     try:
-        provisioned = provision(home / "keys", admin, policy.load().catalogue())
+        provisioned = provision(home / "keys", admin, catalogue(policy.load()))
         jobs.install(admin)
         yield Server(home, dsn, admin, provisioned, embedded)
     finally:

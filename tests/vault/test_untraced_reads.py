@@ -7,7 +7,9 @@ received; afterwards an administrator counts the committed rows. The first test 
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
+import time
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -194,7 +196,8 @@ def flush_without_sync(doors: Doors, subject: UUID) -> int:
         connection.pgconn.send_flush_request()
         connection.pgconn.flush()
         ticket = None
-        for _ in range(200):
+        for _ in range(300):
+            time.sleep(0.01)
             connection.pgconn.consume_input()
             if not connection.pgconn.is_busy():
                 result = connection.pgconn.get_result()
@@ -202,9 +205,10 @@ def flush_without_sync(doors: Doors, subject: UUID) -> int:
                     ticket = int(result.get_value(0, 0) or b"0")
                     break
         assert ticket, "the ticket did arrive before the Sync: the attack is real"
-        shutdown = socket.socket(fileno=connection.pgconn.socket)
-        shutdown.shutdown(socket.SHUT_RDWR)
-        shutdown.detach()
+        cut = socket.socket(fileno=os.dup(connection.pgconn.socket))
+        cut.shutdown(socket.SHUT_RDWR)
+        cut.close()
+        connection.pgconn.finish()
     with doors.raw(autocommit=True) as other:
         return taken(other, sql, ticket) + guess(doors, sql)
 
