@@ -199,7 +199,7 @@ def _texts(policy: Policy) -> Iterator[Finding]:
     address, mail = policy.controller.address, policy.controller.privacy_email
     for clause in policy.clauses:
         for where, text in [(f"clause {clause.id} heading", clause.heading), *((f"sentence {s.id}", s.text) for s in clause.sentences)]:
-            yield from _parity(where, text)
+            yield from _parity(where, Text(*(text[language].replace(address, "") for language in LANGUAGES)) if address else text)
         for sentence in clause.sentences:
             if "12a.2" in sentence.claims or "12a.1" in sentence.claims:
                 for language in LANGUAGES:

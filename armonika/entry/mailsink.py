@@ -1,0 +1,106 @@
+"""The mail sink of a developer's machine: a real SMTP listener, and a page that shows what arrived. Letters stay in memory only."""
+
+from __future__ import annotations
+
+import email
+import html
+import json
+import re
+import signal
+import threading
+from collections import deque
+from email import policy as email_policy
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from armonika import settings
+from armonika.gates import log
+
+KEPT = 500
+MAX_BYTES = 1024 * 1024
+_STYLE = "body{font:16px/1.5 system-ui;max-width:50rem;margin:2rem auto;padding:0 1rem}pre{white-space:pre-wrap;unicode-bidi:plaintext}li{margin:.5rem 0}"
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'none'",
+    "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", "Referrer-Policy": "no-referrer",
+}  # fmt: skip
+
+
+class Sink:
+    """Keeps the last letters in memory and nowhere else: nothing personal of them reaches a disk."""
+
+    def __init__(self) -> None:
+        self.letters: deque[dict[str, str]] = deque(maxlen=KEPT)
+        self._number = 0
+        self._lock = threading.Lock()
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802 (aiosmtpd's name)
+        message = email.message_from_bytes(bytes(envelope.content or b""), policy=email_policy.default)
+        part = message.get_body(("plain",))
+        with self._lock:
+            self._number += 1
+            self.letters.appendleft(
+                {"id": str(self._number), "to": ", ".join(envelope.rcpt_tos), "subject": str(message["Subject"] or ""), "date": str(message["Date"] or ""),
+                 "body": str(part.get_content()) if part else ""}
+            )  # fmt: skip
+        return "250 kept in memory"
+
+
+def linked(text: str) -> str:
+    """Escaped text with its http addresses as links."""
+    return re.sub(r"(https?://[^\s&<>\"]+)", r'<a href="\1">\1</a>', html.escape(text))
+
+
+class Page(BaseHTTPRequestHandler):
+    """/ lists letters, /letters/N shows one, /letters.json is for tests."""
+
+    sink: Sink
+    server_version, sys_version = "sink", ""
+
+    def do_GET(self) -> None:  # noqa: N802 (http.server's name)
+        letters = list(self.sink.letters)
+        if self.path == "/letters.json":
+            return self._answer(200, "application/json", json.dumps(letters))
+        if self.path == "/style.css":
+            return self._answer(200, "text/css", _STYLE)
+        if self.path == "/":
+            rows = "".join(f'<li><a href="/letters/{x["id"]}">{html.escape(x["subject"])}</a><br><bdi>{html.escape(x["to"])}</bdi> · {html.escape(x["date"])}</li>' for x in letters)
+            return self._page("Mail sink", f"<ol>{rows}</ol>" if rows else "<p>No letter yet. What the system sends will stand here.</p>")
+        for x in letters:
+            if self.path == f"/letters/{x['id']}":
+                return self._page(html.escape(x["subject"]), f'<p>To <bdi>{html.escape(x["to"])}</bdi></p><pre>{linked(x["body"])}</pre><p><a href="/">All letters</a></p>')
+        return self._answer(404, "text/plain", "no such letter")
+
+    def _page(self, title: str, body: str) -> None:
+        self._answer(200, "text/html", f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><link rel="stylesheet" href="/style.css"><main><h1>{title}</h1>{body}</main></html>')
+
+    def _answer(self, status: int, kind: str, text: str) -> None:
+        raw = text.encode()
+        self.send_response(status)
+        for name, value in {**_HEADERS, "Content-Type": f"{kind}; charset=utf-8", "Content-Length": str(len(raw))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(raw)
+
+    def log_message(self, format: str, *args: object) -> None:
+        return
+
+
+def main() -> None:
+    """Runs until SIGTERM."""
+    log.configure()
+    config = settings.load()
+    sink = Sink()
+    controller = Controller(sink, hostname="127.0.0.1", port=config.smtp_port, data_size_limit=MAX_BYTES, enable_SMTPUTF8=True, ident="Armonika sink")
+    controller.start()
+    Page.sink = sink
+    server = ThreadingHTTPServer(("127.0.0.1", config.port + 3), Page)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
+    server.serve_forever(poll_interval=0.1)
+    controller.stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""Starts one process as itself: limits, the user it runs as, no core dumps, and its end with the supervisor's end.
+
+`python -m armonika.supervisor.launch MODULE [UID GID]` becomes MODULE in the same process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import runpy
+import signal
+import sys
+
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
+
+
+def confine(uid: int | None, gid: int | None) -> None:
+    """Drops to `uid`/`gid`, forbids core dumps, tracing by others and new privileges, and ties this process's life to its parent's."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if uid is not None and gid is not None:
+        os.setgroups([])
+        os.setresgid(gid, gid, gid)
+        os.setresuid(uid, uid, uid)
+    parent = os.getppid()
+    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def main() -> None:
+    """Entry point; see the module's text."""
+    module, *ids = sys.argv[1:]
+    uid, gid = (int(ids[0]), int(ids[1])) if ids else (None, None)
+    confine(uid, gid)
+    os.umask(0o027)
+    sys.argv = [module]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()
