@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 
 from armonika.store.users import User, make_reachable
 from armonika.trust.keys.files import read_private, write_private
@@ -70,12 +71,12 @@ class Embedded:
     @property
     def dsn(self) -> str:
         """Server and database, without user and password."""
-        return f"host={self.socket} port={PORT} dbname={DATABASE}"
+        return make_conninfo(host=str(self.socket), port=PORT, dbname=DATABASE)
 
     @property
     def admin_dsn(self) -> str:
         """For the administrator. Never in an environment or a command line."""
-        return f"{self.dsn} user=postgres password={read_private(self.keys / 'postgres').decode().strip()}"
+        return make_conninfo(self.dsn, user="postgres", password=read_private(self.keys / "postgres").decode().strip())
 
     def _command(self, *arguments: str) -> list[str]:
         return [*(self.user.command_prefix() if self.user else ()), *arguments]
@@ -186,12 +187,12 @@ class Embedded:
             return
 
     def _scalar(self, statement: str) -> object | None:
-        with psycopg.connect(self.admin_dsn.replace(f"dbname={DATABASE}", "dbname=postgres"), autocommit=True, connect_timeout=5) as connection:
+        with psycopg.connect(make_conninfo(self.admin_dsn, dbname="postgres"), autocommit=True, connect_timeout=5) as connection:
             row = connection.execute(statement.encode()).fetchone()
             return row[0] if row else None
 
     def _run(self, statement: str) -> None:
-        with psycopg.connect(self.admin_dsn.replace(f"dbname={DATABASE}", "dbname=postgres"), autocommit=True) as connection:
+        with psycopg.connect(make_conninfo(self.admin_dsn, dbname="postgres"), autocommit=True) as connection:
             connection.execute(statement.encode())
 
 

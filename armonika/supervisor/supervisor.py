@@ -32,6 +32,7 @@ class Process:
     module: str
     probe: str | None = None
     user: User | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
     running: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     falls: int = 0
@@ -40,10 +41,9 @@ class Process:
 
 @dataclass
 class Supervisor:
-    """Owns the processes. `environment` holds paths and ports only: no secret ever stands in it."""
+    """Owns the processes. Their environments hold paths and ports only: no secret ever stands in one."""
 
     logs: Path
-    environment: Mapping[str, str]
     say: Callable[[str], None] = print
     processes: list[Process] = field(default_factory=list)
     stopping: bool = False
@@ -56,7 +56,9 @@ class Supervisor:
             command += [str(process.user.uid), str(process.user.gid)]
         descriptor = os.open(self.logs / f"{process.name}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
         with os.fdopen(descriptor, "ab") as output:
-            process.running = subprocess.Popen(command, env=dict(self.environment), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+            process.running = subprocess.Popen(
+                command, env=dict(process.environment), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            )
         process.started = time.monotonic()
         if process not in self.processes:
             self.processes.append(process)

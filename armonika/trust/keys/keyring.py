@@ -121,6 +121,13 @@ class Keyring:
         """Actor id and service secret of a door."""
         return UUID(self._content["doors"][door]["actor"]), self._door(door, "service")
 
+    def inventory(self) -> list[tuple[str, int, str, bool]]:
+        """Compartments and epochs, without any key: (compartment, epoch, created, in use)."""
+        return [
+            (name, int(number), str(keys["created"]), int(number) == int(entry["current"]))
+            for name, entry in self._content["compartments"].items() for number, keys in entry["epochs"].items()
+        ]  # fmt: skip
+
     def log_key(self) -> bytes:
         """Ed25519 seed of the audit log."""
         return self._unwrap("log", self._content["secrets"]["log"])

@@ -1,0 +1,19 @@
+.PHONY: help setup run test check bench clean
+help: ## what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+setup: ## install what the product needs into .venv, and make fonts and icons
+	@bin/setup run
+run: setup ## start everything with sample data; prints addresses and sign-ins
+	@exec .venv/bin/armonika serve --sample
+test: ## run every test, real browser and real servers included
+	@bin/apt-tools
+	@bin/setup dev
+	@.venv/bin/python -m pytest
+check: ## format, lint, types, import contracts, translations, docs
+	@bin/setup dev
+	@.venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy && .venv/bin/lint-imports --no-cache && .venv/bin/armonika policy check
+bench: ## measure, as ratios in one run
+	@bin/setup dev
+	@.venv/bin/python -m bench
+clean: ## remove what was built; data in var/ stay
+	@rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache

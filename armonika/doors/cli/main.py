@@ -1,0 +1,40 @@
+"""The command `armonika`. Sub-commands are imported when they are called, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {
+    "serve": "start everything on this machine; Ctrl-C stops it",
+    "policy": "check, render or compare policies",
+    "verify": "prove the policy's claims against the running system",
+    "audit": "verify the audit log",
+    "token": "issue a token of the machine API",
+    "keys": "look at the keys of this installation",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command. Exit status 0 all well, 1 something was found, 2 it could not run."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help"):
+        lines = "\n".join(f"  {name:<8} {text}" for name, text in COMMANDS.items())
+        print(f"usage: armonika COMMAND …\n\n{lines}\n\n`armonika COMMAND --help` tells more. Documentation: docs/ in the checkout.")
+        return 0 if words else 2
+    if words[0] not in COMMANDS:
+        print(f"armonika: no command {words[0]!r}. `armonika --help` lists them.", file=sys.stderr)
+        return 2
+    module = importlib.import_module(f"armonika.doors.cli.{words[0]}")
+    parser = argparse.ArgumentParser(prog="armonika")
+    module.add_parser(parser.add_subparsers(dest="command", required=True))
+    try:
+        return int(module.run(parser.parse_args(words)))
+    except KeyboardInterrupt:
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,133 @@
+"""`armonika serve`: everything on one machine, under one supervisor."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+
+from armonika import settings as settings_module
+from armonika.policy import PolicyError
+from armonika.settings import Settings
+from armonika.store.embedded import DatabaseError
+from armonika.store.migrate import MigrationError
+from armonika.store.users import UserError
+from armonika.supervisor.ballast import Ballast
+from armonika.supervisor.installation import AlreadyRunning, Installation
+from armonika.supervisor.supervisor import Process, StartError, Supervisor
+from armonika.trust.keys.files import KeyFileError
+
+KNOWN = (AlreadyRunning, DatabaseError, MigrationError, PolicyError, UserError, KeyFileError, StartError, settings_module.SettingsError)
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command."""
+    parser = subparsers.add_parser("serve", help="start everything on this machine; Ctrl-C stops it")
+    parser.add_argument("--sample", action="store_true", help="at the first start, load sample data and print its sign-ins")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 after a clean stop, 2 when it could not start; the message says what to do."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        config = settings_module.load()
+        installation = Installation(config)
+        config.home.mkdir(parents=True, exist_ok=True)
+        installation.lock()
+    except KNOWN as error:
+        print(f"armonika: {error}", file=sys.stderr)
+        return 2
+    try:
+        return _serve(config, installation, args.sample, stop)
+    except KNOWN as error:
+        print(f"armonika: {error}", file=sys.stderr)
+        return 2
+    finally:
+        installation.close()
+
+
+def _serve(config: Settings, installation: Installation, sample: bool, stop: threading.Event) -> int:
+    for port in (config.port, config.port + 1, config.port + 2, config.port + 3, config.smtp_port):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                raise StartError(f"Port {port} is in use. Stop what uses it, or set ARMONIKA_PORT to the first of 26 free ports.") from None
+    ballast = Ballast(config.home / "ballast")
+    ballast.check()
+    print("Starting the database …", flush=True)
+    installation.start()
+    supervisor = Supervisor(config.logs)
+    try:
+        for name, probe_at in (
+            ("mailsink", f"{config.mail_url}/"), ("sealer", None), ("worker", None), ("site", f"{config.site_url}/healthz"),
+            ("console", f"{config.console_url}/healthz"), ("api", f"{config.api_url}/healthz"),
+        ):  # fmt: skip
+            environment, user = installation.hand_out(name)
+            if name == "sealer":
+                config.audit_log.mkdir(parents=True, exist_ok=True)
+                if user:
+                    os.chown(config.audit_log, user.uid, user.gid)
+            supervisor.start(Process(name, f"armonika.entry.{name}", probe_at, user, environment))
+        print("Starting the services …", flush=True)
+        supervisor.wait_ready()
+        _welcome(config, installation, sample)
+        last = 0.0
+        while not stop.wait(0.25):
+            supervisor.tick()
+            _keep_database(config, installation, ballast)
+            if time.monotonic() - last > 15:
+                last = time.monotonic()
+                word = ballast.check()
+                if word:
+                    print(f"armonika: {word}", file=sys.stderr, flush=True)
+        print("Stopping …", flush=True)
+    finally:
+        supervisor.stop()
+    return 0
+
+
+def _keep_database(config: Settings, installation: Installation, ballast: Ballast) -> None:
+    """A database that fell is started again; on a full disk the ballast is given up first, for recovery needs room."""
+    embedded = installation.embedded
+    if embedded is None or embedded.process is None or embedded.process.poll() is None:
+        return
+    print(f"armonika: the database ended (status {embedded.process.returncode}); starting it again.", file=sys.stderr, flush=True)
+    ballast.check()
+    try:
+        embedded.start(config.logs / "postgres.log")
+    except DatabaseError as error:
+        ballast.release()
+        print(f"armonika: {error}", file=sys.stderr, flush=True)
+        time.sleep(1)
+
+
+def _welcome(config: Settings, installation: Installation, sample: bool) -> None:
+    marker = config.home / "sample-sign-ins.txt"
+    if sample and not marker.exists():
+        from armonika.doors.cli.sample import load
+
+        print("Loading sample data through the real flows …", flush=True)
+        assert installation.provisioned is not None
+        load(config, installation.provisioned, installation.dsn, installation.admin_dsn, marker)
+    print(
+        f"""
+Armonika is running.
+  Site and portal   {config.site_url}
+  Staff console     {config.console_url}
+  Machine API       {config.api_url}
+  Mail sink         {config.mail_url}
+  Data              {config.home}
+""",
+        flush=True,
+    )
+    if marker.exists():
+        print(marker.read_text(), flush=True)
+    print("Ctrl-C stops everything; the data stay.", flush=True)

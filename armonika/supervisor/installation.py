@@ -1,0 +1,117 @@
+"""One installation on one machine: the database, the keys and the credentials of its processes, made ready and taken down."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from armonika import policy
+from armonika.flows import jobs
+from armonika.policy.compile import catalogue
+from armonika.settings import CHECKOUT, Settings
+from armonika.store.embedded import Embedded
+from armonika.store.users import User, make_reachable, user_for
+from armonika.trust.keys.provision import Provisioned, provision
+
+DOORS = ("site", "console", "api", "worker", "sealer")
+
+
+class AlreadyRunning(Exception):
+    """Another start holds this home; the message names the process."""
+
+
+def dsn_of(admin_dsn: str) -> str:
+    """The same server and database without user and password."""
+    parts = conninfo_to_dict(admin_dsn)
+    return make_conninfo(**{key: value for key, value in parts.items() if key not in ("user", "password", "passfile")})
+
+
+@dataclass
+class Installation:
+    """Use as a context manager: everything that was made for the run is taken down at its end."""
+
+    settings: Settings
+    say: Callable[[str], None] = print
+    embedded: Embedded | None = None
+    provisioned: Provisioned | None = None
+    admin_dsn: str = ""
+    dsn: str = ""
+    _lock: int = -1
+
+    @property
+    def credentials(self) -> Path:
+        """Memory-backed where the machine has it; owner-only either way."""
+        name = f"armonika-{os.geteuid()}-{zlib.crc32(str(self.settings.home).encode()):08x}"
+        memory = Path("/dev/shm")
+        return memory / name if os.access(memory, os.W_OK) else self.settings.run / "credentials"
+
+    def user(self, process: str) -> User | None:
+        """The user of a process when started as root; None when everything runs as one ordinary user."""
+        return user_for(process) if os.geteuid() == 0 else None
+
+    def lock(self) -> None:
+        """One start at a time. Raises AlreadyRunning."""
+        self.settings.run.mkdir(parents=True, exist_ok=True)
+        self._lock = os.open(self.settings.run / "serve.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.pread(self._lock, 20, 0).decode().strip() or "another process"
+            raise AlreadyRunning(
+                f"Armonika already runs here (process {holder}, home {self.settings.home}). Stop it, or name another ARMONIKA_HOME and ARMONIKA_PORT."
+            ) from None
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, str(os.getpid()).encode(), 0)
+
+    def start(self) -> None:
+        """Database, keys, schema, policy, job queue. Raises DatabaseError, RootKeyError, MigrationError, PolicyError."""
+        loaded = policy.load()
+        if self.settings.database_url:
+            self.admin_dsn = self.settings.database_url
+        else:
+            self.embedded = Embedded(self.settings.postgres, self.settings.keys, self.user("postgres"))
+            self.embedded.prepare()
+            self.embedded.start(self.settings.logs / "postgres.log")
+            self.admin_dsn = self.embedded.admin_dsn
+        self.dsn = dsn_of(self.admin_dsn)
+        self.provisioned = provision(self.settings.keys, self.admin_dsn, catalogue(loaded))
+        jobs.install(self.admin_dsn)
+
+    def hand_out(self, door: str) -> tuple[dict[str, str], User | None]:
+        """Writes the credentials of `door` for its user alone; returns the environment and user to start it with."""
+        assert self.provisioned is not None
+        user = self.user(door)
+        folder = self.credentials / door
+        self.credentials.mkdir(mode=0o711, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if door in DOORS:
+            self.provisioned.write_credentials(door, folder, (user.uid, user.gid) if user else None)
+        if user:
+            os.chown(folder, user.uid, user.gid)
+            make_reachable(CHECKOUT, user)
+            make_reachable(self.settings.home, user)
+        return environment(self.settings, self.dsn, folder), user
+
+    def close(self) -> None:
+        """Takes down what the run needed."""
+        shutil.rmtree(self.credentials, ignore_errors=True)
+        if self.embedded:
+            self.embedded.stop()
+        if self._lock >= 0:
+            os.close(self._lock)
+
+
+def environment(settings: Settings, dsn: str, credentials: Path) -> dict[str, str]:
+    """What a process may know from its environment: paths, ports, the server's address. No secret."""
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "SSL_CERT_FILE", "SSL_CERT_DIR") if name in os.environ}
+    return kept | {
+        "ARMONIKA_HOME": str(settings.home), "ARMONIKA_PORT": str(settings.port), "ARMONIKA_DSN": dsn, "CREDENTIALS_DIRECTORY": str(credentials),
+        "PYTHONPATH": str(CHECKOUT), "PYTHONDONTWRITEBYTECODE": "1", "HOME": str(settings.run),
+    }  # fmt: skip
