@@ -20,7 +20,7 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from armonika.store.users import User, make_reachable
-from armonika.trust.keys.files import read_private, write_private
+from armonika.store.private_files import read_private, write_private
 
 PORT = 5432
 DATABASE = "armonika"

@@ -19,7 +19,7 @@ from armonika.store.users import UserError
 from armonika.supervisor.ballast import Ballast
 from armonika.supervisor.installation import AlreadyRunning, Installation
 from armonika.supervisor.supervisor import Process, StartError, Supervisor
-from armonika.trust.keys.files import KeyFileError
+from armonika.store.private_files import KeyFileError
 
 KNOWN = (AlreadyRunning, DatabaseError, MigrationError, PolicyError, UserError, KeyFileError, StartError, settings_module.SettingsError)
 

@@ -7,7 +7,7 @@ import sys
 
 from armonika import settings
 from armonika.doors.cli.running import admin_dsn
-from armonika.trust.keys.files import KeyFileError
+from armonika.store.private_files import KeyFileError
 from armonika.trust.keys.provision import issue_token
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 from uuid import UUID
 
-from armonika.trust.keys.files import KeyFileError, read_private, write_private
+from armonika.store.private_files import KeyFileError, read_private, write_private
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -20,7 +20,7 @@ from uuid import UUID, uuid4
 from armonika.trust import crypto
 from armonika.trust.keys import root as root_file
 from armonika.trust.keys.credentials import CompartmentKeys, Credentials, EpochKeys
-from armonika.trust.keys.files import KeyFileError, read_private, write_private
+from armonika.store.private_files import KeyFileError, read_private, write_private
 from armonika.trust.keys.root import RootKeyError
 
 FILE = "keyring.json"

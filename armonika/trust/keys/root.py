@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 
 from armonika.trust import crypto
-from armonika.trust.keys.files import KeyFileError, read_private, write_private
+from armonika.store.private_files import KeyFileError, read_private, write_private
 
 FILE = "root.key"
 _FORMAT = "armonika-root-key/1"
