@@ -25,9 +25,9 @@ def send_letter(vault: Vault, policy: Policy, config: Settings, task: str, subje
     values = records[0].values
     base = f"{config.site_url}/{language}"
     if task == "send-verification":
-        link = f"{base}/confirm/#{vault.issue_challenge(subject, 'verify-address', DAY)}"
+        link = f"{base}/confirm/{vault.issue_challenge(subject, 'verify-address', DAY)}/"
     elif task == "send-reset":
-        link = f"{base}/reset/#{vault.issue_challenge(subject, 'reset-password', HOUR)}"
+        link = f"{base}/reset/{vault.issue_challenge(subject, 'reset-password', HOUR)}/"
     else:
         link = f"{base}/forgotten/"
     subject_line, body = compose(task, language, values["name"], link)

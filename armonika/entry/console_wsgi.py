@@ -1,0 +1,14 @@
+"""The console process's WSGI application."""
+
+from __future__ import annotations
+
+from django.core.handlers.wsgi import WSGIHandler
+
+from armonika.gates import log
+from armonika.supervisor.launch import tie
+from armonika.web.config import configure
+
+tie()
+log.configure()
+configure("console", "armonika.entry.console_urls")
+application = WSGIHandler()

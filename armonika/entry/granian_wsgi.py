@@ -1,0 +1,19 @@
+"""Granian for the WSGI doors: one worker with a few blocking threads, on loopback."""
+
+from __future__ import annotations
+
+from granian import Granian
+from granian.constants import Interfaces
+from granian.http import HTTP1Settings
+from granian.log import LogLevels
+
+from armonika import settings
+
+
+def serve(target: str, offset: int) -> None:
+    """Serves `target` on port + `offset` until SIGTERM."""
+    config = settings.load()
+    Granian(
+        target, address="127.0.0.1", port=config.port + offset, interface=Interfaces.WSGI, workers=1, blocking_threads=8, backlog=256, log_level=LogLevels.warning,
+        respawn_failed_workers=True, http1_settings=HTTP1Settings(header_read_timeout=15000), workers_kill_timeout=5,
+    ).serve()  # fmt: skip
