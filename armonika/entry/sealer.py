@@ -1,0 +1,49 @@
+"""The sealer: every second, what is committed goes into the tree."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+
+from armonika import settings
+from armonika.gates import log
+from armonika.trust.audit.sealer import Sealer, SealerError
+from armonika.trust.keys import credentials
+
+ORIGIN = "armonika.dz/audit"
+_log = logging.getLogger("armonika.sealer")
+
+
+def main() -> None:
+    """Runs until SIGTERM. Ends with status 1 when the log was altered: the supervisor's log then says so again and again."""
+    log.configure()
+    held = credentials.load("sealer")
+    config = settings.load()
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    assert held.log_key is not None
+    dsn = make_conninfo(os.environ["ARMONIKA_DSN"], user=held.database_user, password=held.database_password, application_name="armonika sealer")
+    try:
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            sealer = Sealer(connection, config.audit_log, ORIGIN, held.log_key)
+            _log.info("sealing from entry %d on", sealer.load())
+            while True:
+                while sealer.seal():
+                    continue
+                if stop.wait(1.0):
+                    return
+    except SealerError as error:
+        _log.error("%s", error)
+        raise SystemExit(1) from None
+    except psycopg.OperationalError:
+        _log.warning("the database does not answer; starting again")
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""Tiles and entry bundles as files (C2SP tlog-tiles), each written whole and durably or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from armonika.trust.audit.tree import node_hash
+
+WIDTH = 256
+
+
+def tile_name(number: int) -> str:
+    """The path of tile number N in groups of three digits: x001/x234/067."""
+    groups = [f"{number % 1000:03d}"]
+    while number >= 1000:
+        number //= 1000
+        groups.insert(0, f"x{number % 1000:03d}")
+    return "/".join(groups)
+
+
+def tile_path(level: int | str, number: int, width: int = WIDTH) -> str:
+    """tile/<level>/<N> or tile/<level>/<N>.p/<width>; level `entries` for bundles."""
+    return f"tile/{level}/{tile_name(number)}" + (f".p/{width}" if width < WIDTH else "")
+
+
+def write(path: Path, content: bytes) -> None:
+    """Atomically: temporary file, fsync, rename, fsync of the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.new")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.chmod(0o644)
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def bundle(entries: Sequence[bytes]) -> bytes:
+    """Entries, each behind its length as two big-endian bytes."""
+    return b"".join(len(entry).to_bytes(2, "big") + entry for entry in entries)
+
+
+def up(hashes: Sequence[bytes]) -> bytes:
+    """The hash of one full tile: its entry in the level above."""
+    level = list(hashes)
+    while len(level) > 1:
+        level = [node_hash(level[at], level[at + 1]) for at in range(0, len(level), 2)]
+    return level[0]

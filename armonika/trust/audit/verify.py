@@ -1,0 +1,199 @@
+"""Verifies an audit log from its folder, and against the database when one is named. Independent: nothing here comes from the writer but the
+signature primitive. It names the first entry that is altered, missing, inserted, reordered or cut off."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC
+from pathlib import Path
+from typing import Any
+
+from armonika.trust import crypto
+
+_COLUMNS = "audit_id at operation outcome door actor actor_role subject record dataset fields purpose reason reference policy".split()
+
+
+class Broken(Exception):
+    """The log is not what its checkpoint says; the message names the first place."""
+
+
+@dataclass
+class Report:
+    """What was looked at, and what was found."""
+
+    size: int = 0
+    root: str = ""
+    entries: int = 0
+    database_rows: int = 0
+    unsealed: int = 0
+    findings: list[str] = field(default_factory=list)
+
+
+def _name(number: int) -> str:
+    text = f"{number:03d}" if number < 1000 else ""
+    parts: list[str] = []
+    rest = number
+    while True:
+        parts.insert(0, f"{rest % 1000:03d}")
+        rest //= 1000
+        if rest == 0:
+            break
+    return text or "/".join([f"x{part}" for part in parts[:-1]] + parts[-1:])
+
+
+def read_checkpoint(raw: bytes, vkey: str) -> tuple[str, int, bytes]:
+    """Origin, size and root of a checkpoint whose signature by `vkey` holds. Raises Broken."""
+    try:
+        name, identity, encoded = vkey.strip().split("+", 2)
+        key = base64.b64decode(encoded, validate=True)
+        body, _, signatures = raw.decode().partition("\n\n")
+        origin, size_text, root_text = (body + "\n").splitlines()[:3]
+        root = base64.b64decode(root_text, validate=True)
+        if key[:1] != b"\x01" or hashlib.sha256(name.encode() + b"\n" + key).digest()[:4].hex() != identity:
+            raise Broken("log.vkey is no Ed25519 verifier key")
+        if not size_text.isascii() or not size_text.isdigit() or str(int(size_text)) != size_text or len(root) != 32:
+            raise Broken("the checkpoint has no canonical size or root")
+        for line in signatures.splitlines():
+            mark, signer, value = line.split(" ", 2)
+            blob = base64.b64decode(value, validate=True)
+            if mark == "\u2014" and signer == name and blob[:4].hex() == identity:
+                crypto.ed25519_verify(key[1:], blob[4:], (body + "\n").encode())
+                if origin != name:
+                    raise Broken("the checkpoint is of another log")
+                return origin, int(size_text), root
+    except crypto.Unauthentic:
+        raise Broken("the checkpoint's signature is not the log's") from None
+    except (ValueError, UnicodeDecodeError, IndexError):
+        raise Broken("the checkpoint cannot be read") from None
+    raise Broken("the checkpoint carries no signature of the log")
+
+
+def entries(folder: Path, size: int) -> Iterator[bytes]:
+    """Every entry in order, from the bundles. Raises Broken naming the first that is missing."""
+    for number in range((size + 255) // 256):
+        width = min(256, size - number * 256)
+        path = folder / "tile" / "entries" / (_name(number) + (f".p/{width}" if width < 256 else ""))
+        try:
+            raw = path.read_bytes()
+        except OSError:
+            raise Broken(f"entry {number * 256} is missing: its bundle {path.relative_to(folder)} is not there") from None
+        at = 0
+        for position in range(width):
+            length = int.from_bytes(raw[at : at + 2], "big")
+            if at + 2 + length > len(raw) or length == 0:
+                raise Broken(f"entry {number * 256 + position} is cut off in its bundle")
+            yield raw[at + 2 : at + 2 + length]
+            at += 2 + length
+        if at != len(raw):
+            raise Broken(f"after entry {number * 256 + width - 1} its bundle holds more than it should")
+
+
+def _merge(stack: list[tuple[int, bytes]], value: bytes) -> None:
+    height = 0
+    while stack and stack[-1][0] == height:
+        value = hashlib.sha256(b"\x01" + stack.pop()[1] + value).digest()
+        height += 1
+    stack.append((height, value))
+
+
+def _fold(stack: list[tuple[int, bytes]]) -> bytes:
+    if not stack:
+        return hashlib.sha256(b"").digest()
+    value = stack[-1][1]
+    for _, left in reversed(stack[:-1]):
+        value = hashlib.sha256(b"\x01" + left + value).digest()
+    return value
+
+
+def _stored_leaf(folder: Path, index: int, size: int) -> bytes | None:
+    tile, at = divmod(index, 256)
+    width = min(256, size - tile * 256)
+    path = folder / "tile" / "0" / (_name(tile) + (f".p/{width}" if width < 256 else ""))
+    try:
+        return path.read_bytes()[at * 32 : at * 32 + 32]
+    except OSError:
+        return None
+
+
+def database_entry(row: dict[str, Any]) -> bytes:
+    """The bytes that a database row should have as a leaf; written apart from the sealer's own encoder."""
+    made: dict[str, Any] = {"v": 1}
+    for column in _COLUMNS:
+        value = row[column]
+        if value is None:
+            continue
+        if column == "at":
+            moment = value.astimezone(UTC)
+            value = moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+        made[column] = [str(name) for name in value] if column == "fields" else value if isinstance(value, int) else str(value)
+    return json.dumps(dict(sorted(made.items())), separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def verify(folder: Path, vkey: str, rows: Callable[[int, int], list[dict[str, Any]]] | None = None, kept: bytes | None = None,
+           progress: Callable[[int, int], None] | None = None) -> Report:  # fmt: skip
+    """Recomputes the whole log. `rows(from_leaf, count)` gives database rows with their leaf_no and leaf_hash; `kept` is an older checkpoint that
+    this log must extend. Findings are in the report, the first one first."""
+    report = Report()
+    try:
+        try:
+            raw = (folder / "checkpoint").read_bytes()
+        except OSError:
+            raise Broken(f"{folder / 'checkpoint'} is missing") from None
+        _, size, root = read_checkpoint(raw, vkey)
+        report.size, report.root = size, root.hex()
+        old = read_checkpoint(kept, vkey) if kept is not None else None
+        if old and old[1] > size:
+            raise Broken(f"truncated: the kept checkpoint has {old[1]} entries, this log {size}; entry {size} is the first that is gone")
+        stack: list[tuple[int, bytes]] = []
+        held: list[dict[str, Any]] = []
+        for index, content in enumerate(entries(folder, size)):
+            leaf = hashlib.sha256(b"\x00" + content).digest()
+            if old and index == old[1] and _fold(stack) != old[2]:
+                raise Broken(f"forked: the first {old[1]} entries are not those of the kept checkpoint")
+            stored = _stored_leaf(folder, index, size)
+            if stored is not None and stored != leaf:
+                raise Broken(f"entry {index} (audit {_number(content)}) is altered: its hash is not the one in the tiles")
+            if stored is None:
+                raise Broken(f"entry {index}: its tile is missing")
+            if rows is not None:
+                if index % 1000 == 0:
+                    held = rows(index, 1000)
+                _compare(index, content, leaf, held[index % 1000] if index % 1000 < len(held) else None)
+                report.database_rows += 1
+            _merge(stack, leaf)
+            report.entries += 1
+            if progress and index % 1000 == 0:
+                progress(index, size)
+        if old and old[1] == size and _fold(stack) != old[2]:
+            raise Broken(f"forked: the first {old[1]} entries are not those of the kept checkpoint")
+        if _fold(stack) != root:
+            raise Broken("the entries do not make the root of the checkpoint: entries and tiles were altered together")
+        if rows is not None:
+            report.unsealed = len(rows(size, 1000))
+    except Broken as found:
+        report.findings.append(str(found))
+    return report
+
+
+def _number(content: bytes) -> str:
+    try:
+        return str(json.loads(content).get("audit_id", "?"))
+    except (ValueError, AttributeError):
+        return "?"
+
+
+def _compare(index: int, content: bytes, leaf: bytes, row: dict[str, Any] | None) -> None:
+    if row is None or row["leaf_no"] != index:
+        raise Broken(f"entry {index} (audit {_number(content)}) is missing in the database: its leaf row is gone")
+    if row["audit_id"] is None or row["at"] is None:
+        raise Broken(f"entry {index} (audit {_number(content)}) is missing in the database: its audit row was deleted")
+    if str(row["audit_id"]) != _number(content):
+        raise Broken(f"entry {index} is audit {_number(content)} in the log and audit {row['audit_id']} in the database: reordered or inserted")
+    if bytes(row["leaf_hash"]) != leaf:
+        raise Broken(f"entry {index} (audit {_number(content)}): the database holds another leaf hash")
+    if database_entry(row) != content:
+        raise Broken(f"entry {index} (audit {_number(content)}) is altered in the database")
