@@ -77,3 +77,11 @@ class Catalogue:
             return int(self._reasons[name])
         except KeyError:
             raise Undeclared("the reason is not declared in the policy in force") from None
+
+    def purposes(self) -> list[str]:
+        """Names of the declared purposes."""
+        return sorted(self._purposes)
+
+    def reasons(self) -> list[str]:
+        """Names of the declared reasons."""
+        return sorted(self._reasons)

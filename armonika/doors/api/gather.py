@@ -1,0 +1,61 @@
+"""Reads that arrive together share one ask and one take. An item's failure is its own; a full queue refuses at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+from armonika.trust.vault.errors import Unavailable, VaultError
+from armonika.trust.vault.types import Ask, Outcome, Record
+
+MOST = 256
+WAITING = 4096
+ReadMany = Callable[[Sequence[Ask]], Awaitable[list[Outcome]]]
+
+
+class Gatherer:
+    """At most `lanes` batches are under way; what arrives meanwhile makes the next one."""
+
+    def __init__(self, read_many: ReadMany, lanes: int = 2) -> None:
+        self._read_many, self._lanes = read_many, lanes
+        self._waiting: list[tuple[Ask, asyncio.Future[list[Record]]]] = []
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def read(self, ask: Ask) -> list[Record]:
+        """The records of one ask. Raises the item's own error."""
+        if len(self._waiting) >= WAITING:
+            raise Unavailable("too many requests wait; try again in a moment")
+        future: asyncio.Future[list[Record]] = asyncio.get_running_loop().create_future()
+        self._waiting.append((ask, future))
+        if len(self._running) < self._lanes:
+            self._launch()
+        return await future
+
+    def _launch(self) -> None:
+        task = asyncio.create_task(self._lane())
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _lane(self) -> None:
+        await asyncio.sleep(0)
+        while self._waiting:
+            batch, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
+            batch = [(ask, future) for ask, future in batch if not future.done()]
+            if not batch:
+                continue
+            try:
+                results = await self._read_many([ask for ask, _ in batch])
+            except VaultError as error:
+                results = [Outcome(error=error)] * len(batch)
+            except BaseException:
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(Unavailable("the store does not answer now; try again in a moment"))
+                raise
+            for (_, future), outcome in zip(batch, results, strict=True):
+                if future.done():
+                    continue
+                if outcome.error is not None:
+                    future.set_exception(outcome.error)
+                else:
+                    future.set_result(list(outcome.records))

@@ -1,0 +1,214 @@
+"""People: create, read, correct, erase, restrict, look up. Every answer is of one token's actor, for a purpose and a reason."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import msgspec
+from litestar import Request, Response, delete, get, patch, post, put
+from litestar.datastructures import State
+from litestar.params import Parameter
+
+from armonika.doors.api.gather import Gatherer
+from armonika.trust.vault import AsyncVault, secret_hash
+from armonika.trust.vault.errors import Refused, SessionEnded
+from armonika.trust.vault.types import Ask, NewRecord, Record, SecretHash
+
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern="^[a-z_][a-z0-9_-]*$")]
+Value = Annotated[str, msgspec.Meta(min_length=1, max_length=65536)]
+Values = Annotated[dict[str, Value], msgspec.Meta(min_length=1, max_length=62)]
+Reference = Annotated[str, msgspec.Meta(pattern="^[A-Z]{1,8}-?[0-9]{1,12}$")]
+
+
+class Use(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """For what: a declared purpose and reason, and an optional reference of the case."""
+
+    purpose: Name
+    reason: Name
+    reference: Reference | None = None
+
+
+class CreatePerson(Use, forbid_unknown_fields=True, kw_only=True):
+    """A new person with one record."""
+
+    dataset: Name
+    values: Values
+    organisation: UUID | None = None
+
+
+class CorrectPerson(Use, forbid_unknown_fields=True, kw_only=True):
+    """New values of one record."""
+
+    dataset: Name
+    record: UUID
+    values: Values
+
+
+class LookUp(Use, forbid_unknown_fields=True, kw_only=True):
+    """An exact e-mail address, in the body and never in an address."""
+
+    dataset: Name
+    email: Annotated[str, msgspec.Meta(min_length=3, max_length=320)]
+    fields: Annotated[list[Name], msgspec.Meta(min_length=1, max_length=62)]
+
+
+class PersonMade(msgspec.Struct):
+    """The ids of what was made."""
+
+    id: UUID
+    record: UUID
+    entry: int
+
+
+class RecordOut(msgspec.Struct):
+    """One record in clear. `entry` is the audit entry of this very read."""
+
+    record: UUID
+    dataset: str
+    values: dict[str, str]
+    versions: dict[str, int]
+    entry: int
+
+
+class PersonOut(msgspec.Struct):
+    """A person with the records that were asked for."""
+
+    id: UUID
+    records: list[RecordOut]
+
+
+class Found(msgspec.Struct):
+    """The person with this address, if any."""
+
+    people: list[PersonOut]
+
+
+class Done(msgspec.Struct):
+    """What was done, with its audit entry."""
+
+    entry: int
+    erased: int = 0
+    kept: int = 0
+
+
+_ENCODE = msgspec.json.Encoder().encode
+_ALPHABET = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/=")
+
+
+def token_of(request: Request[Any, Any, Any]) -> SecretHash:
+    """The hash of the bearer token (RFC 6750: one header, scheme in any letter case). Raises SessionEnded."""
+    values = request.headers.getall("authorization", [])
+    if len(values) == 1:
+        scheme, _, token = values[0].partition(" ")
+        if scheme.lower() == "bearer" and 20 <= len(token) <= 200 and _ALPHABET.issuperset(token):
+            return secret_hash(token)
+    raise SessionEnded("no token")
+
+
+def shown(subject: UUID, records: list[Record]) -> PersonOut:
+    """A person as JSON."""
+    return PersonOut(subject, [RecordOut(r.record, r.dataset, dict(r.values), dict(r.versions), r.ticket) for r in records])
+
+
+def etag(records: list[Record]) -> str:
+    """A strong validator over record ids and versions."""
+    return '"' + ".".join(f"{r.record.hex[:8]}-" + "-".join(str(v) for v in r.versions.values()) for r in records) + '"'
+
+
+NO_STORE = {"Cache-Control": "no-store"}
+
+
+@post("/v1/people", status_code=201, summary="Create a person")
+async def create_person(request: Request[Any, Any, State], data: CreatePerson, state: State) -> Response[bytes]:
+    """Stores a new person with one record. 409 when a unique value is taken."""
+    vault: AsyncVault = state.vault
+    new = NewRecord(data.dataset, data.values, "organisation", kind="customer_user", org=data.organisation)
+    (made,) = await vault.create(token_of(request), data.purpose, data.reason, [new], data.reference)
+    body = _ENCODE(PersonMade(made.subject, made.record, made.audit_id))
+    return Response(body, media_type="application/json", status_code=201, headers=NO_STORE | {"Location": f"/v1/people/{made.subject}"})
+
+
+@get("/v1/people/{person:uuid}", summary="Read a person")
+async def read_person(
+    request: Request[Any, Any, State], person: UUID, state: State, dataset: Annotated[str, Parameter(max_length=64)], fields: Annotated[str, Parameter(max_length=4096)],
+    purpose: Annotated[str, Parameter(max_length=64)], reason: Annotated[str, Parameter(max_length=64)],
+    reference: Annotated[str | None, Parameter(pattern="^[A-Z]{1,8}-?[0-9]{1,12}$")] = None,
+) -> Response[bytes]:  # fmt: skip
+    """The records of one person in one dataset: `fields` is a list with commas. Audited before anything is answered."""
+    gatherer: Gatherer = state.gatherer
+    records = await gatherer.read(Ask(token_of(request), person, dataset, fields.split(","), purpose, reason, reference))
+    if not records:
+        raise Refused("nothing here")
+    return Response(_ENCODE(shown(person, records)), media_type="application/json", headers=NO_STORE | {"ETag": etag(records)})
+
+
+@patch("/v1/people/{person:uuid}", summary="Correct a person's record")
+async def correct_person(request: Request[Any, Any, State], person: UUID, data: CorrectPerson, state: State) -> Response[bytes]:
+    """Corrects values of one record. 409 when a unique value is taken, 412 when a value changed meanwhile."""
+    vault: AsyncVault = state.vault
+    number = await vault.correct(
+        token_of(request), person, data.record, data.values, data.purpose, data.reason, data.reference, dataset=data.dataset, origin="organisation"
+    )
+    return Response(_ENCODE(Done(number)), media_type="application/json", headers=NO_STORE)
+
+
+@delete("/v1/people/{person:uuid}", status_code=200, summary="Erase a person")
+async def erase_person(
+    request: Request[Any, Any, State], person: UUID, state: State, purpose: Annotated[str, Parameter(max_length=64)], reason: Annotated[str, Parameter(max_length=64)],
+) -> Response[bytes]:  # fmt: skip
+    """Destroys the keys and records of a person. 404 when there is nobody."""
+    vault: AsyncVault = state.vault
+    ((_, entry, erased, kept),) = await vault.erase(token_of(request), [person], purpose, reason)
+    return Response(_ENCODE(Done(entry, erased, kept)), media_type="application/json", headers=NO_STORE)
+
+
+@put("/v1/people/{person:uuid}/restriction", status_code=200, summary="Restrict the processing of a person")
+async def restrict_person(request: Request[Any, Any, State], person: UUID, data: Use, state: State) -> Response[bytes]:
+    """From now on only the purposes that the policy leaves may read this person."""
+    return await _restriction(request, person, data, state, True)
+
+
+@post("/v1/people/{person:uuid}/restriction/lift", status_code=200, summary="Lift the restriction")
+async def lift_restriction(request: Request[Any, Any, State], person: UUID, data: Use, state: State) -> Response[bytes]:
+    """Ends the restriction."""
+    return await _restriction(request, person, data, state, False)
+
+
+async def _restriction(request: Request[Any, Any, State], person: UUID, data: Use, state: State, on: bool) -> Response[bytes]:
+    vault: AsyncVault = state.vault
+    number = await vault.restrict(token_of(request), person, on, data.purpose, data.reason, data.reference)
+    return Response(_ENCODE(Done(number)), media_type="application/json", headers=NO_STORE)
+
+
+@post("/v1/lookups", status_code=200, summary="Find a person by exact e-mail")
+async def look_up(request: Request[Any, Any, State], data: LookUp, state: State) -> Response[bytes]:
+    """The person with exactly this address, in any letter case, or an empty list. Audited either way."""
+    vault: AsyncVault = state.vault
+    records = await vault.find(token_of(request), data.dataset, "email", data.email, data.fields, data.purpose, data.reason, data.reference)
+    people = [shown(records[0].subject, records)] if records else []
+    return Response(_ENCODE(Found(people)), media_type="application/json", headers=NO_STORE)
+
+
+@get("/v1/policy", summary="The policy in force")
+async def policy(state: State) -> dict[str, Any]:
+    """Version, hash, and the names that may be used."""
+    vault: AsyncVault = state.vault
+    catalogue = await vault.catalogue()
+    return {
+        "version": catalogue.version, "sha256": catalogue.sha256,
+        "datasets": {dataset.name: sorted(dataset.ordinals, key=dataset.ordinals.__getitem__) for dataset in catalogue.by_id.values()},
+        "purposes": catalogue.purposes(), "reasons": catalogue.reasons(),
+    }  # fmt: skip
+
+
+@get("/healthz", include_in_schema=False)
+async def healthz(state: State) -> Literal["ok"]:
+    """Whether this door reaches its vault."""
+    vault: AsyncVault = state.vault
+    await vault.catalogue()
+    return "ok"
+
+
+HANDLERS = [create_person, read_person, correct_person, erase_person, restrict_person, lift_restriction, look_up, policy, healthz]
+__all__ = ["HANDLERS"]

@@ -1,0 +1,58 @@
+"""Every error as a problem (RFC 9457). A problem names what is wrong and the way out, and never repeats what was sent."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import msgspec
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+
+from armonika.trust.vault.errors import Duplicate, Invalid, Refused, SessionEnded, Throttled, VaultError
+
+log = logging.getLogger("armonika.api")
+_TITLES = {
+    400: "The request cannot be read", 401: "Sign in again", 403: "Not allowed", 404: "There is nothing here", 405: "Not done this way here", 406: "Not in that form",
+    409: "Taken", 412: "Changed meanwhile", 413: "Too large", 415: "Send JSON", 422: "A value cannot be used", 423: "Restricted", 428: "Say which version you saw",
+    429: "Too many tries", 500: "Something failed on our side", 503: "Not available for a moment",
+}  # fmt: skip
+_DETAILS = {
+    400: "Send valid JSON of the documented form, with declared fields only.", 401: "Send a living token as `Authorization: Bearer …`.",
+    404: "Unknown, erased and other organisations' ids look the same. Check the id and the address.", 405: "See the Allow header and /schema.",
+    413: "A request has at most 1 MiB, a value at most 64 KiB.", 415: "Set `Content-Type: application/json`.",
+    422: "Check names and values against /v1/policy.", 500: "Nothing half done was kept. Try again.", 503: "Nothing was lost. Try again in a moment.",
+}  # fmt: skip
+
+
+def problem(status: int, code: str, detail: str | None = None, headers: dict[str, str] | None = None) -> Response[bytes]:
+    """One problem document."""
+    content: dict[str, Any] = {"type": f"urn:armonika:problem:{code}", "title": _TITLES.get(status, "Failed"), "status": status, "detail": detail or _DETAILS.get(status, "")}
+    return Response(msgspec.json.encode(content), status_code=status, media_type="application/problem+json", headers=headers)
+
+
+def of_vault(request: Request[Any, Any, Any], error: VaultError) -> Response[bytes]:
+    """A vault error."""
+    headers = {"Cache-Control": "no-store"}
+    if isinstance(error, SessionEnded):
+        headers["WWW-Authenticate"] = 'Bearer realm="armonika"'
+    if isinstance(error, Throttled):
+        headers["Retry-After"] = str(int(error.retry_after) + 1)
+    known = None if isinstance(error, Refused | SessionEnded) and error.status != 403 else str(error)
+    if isinstance(error, Invalid | Duplicate):
+        known = str(error)
+    return problem(error.status, error.code, known, headers)
+
+
+def of_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    """An error of the framework: unreadable body, unknown path, wrong method."""
+    headers = {name: value for name, value in (error.headers or {}).items() if name.lower() == "allow"}
+    return problem(error.status_code, "http", None, headers)
+
+
+def of_any(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """Anything else: logged by type and place, told as 500."""
+    if isinstance(error, msgspec.DecodeError | UnicodeError | RecursionError):
+        return problem(400, "http")
+    log.error("a request failed", exc_info=error, extra={"route": str(request.scope.get("path_template", ""))})
+    return problem(500, "http")

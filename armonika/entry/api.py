@@ -1,0 +1,21 @@
+"""The process of the machine API."""
+
+from __future__ import annotations
+
+from granian import Granian
+from granian.constants import HTTPModes, Interfaces, Loops
+from granian.log import LogLevels
+
+from armonika import settings
+
+
+def main() -> None:
+    """Serves on port + 2 until SIGTERM: one worker, for requests are gathered inside one event loop."""
+    Granian(
+        "armonika.entry.api_asgi:application", address="127.0.0.1", port=settings.load().port + 2, interface=Interfaces.ASGI, workers=1, loop=Loops.uvloop,
+        http=HTTPModes.http1, websockets=False, backlog=1024, log_level=LogLevels.warning, respawn_failed_workers=True, workers_kill_timeout=5,
+    ).serve()  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

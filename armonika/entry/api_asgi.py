@@ -1,0 +1,22 @@
+"""The machine API's ASGI application."""
+
+from __future__ import annotations
+
+import os
+
+from armonika.doors.api.app import build
+from armonika.gates import log
+from armonika.supervisor.launch import tie
+from armonika.trust.keys import credentials
+from armonika.trust.vault import AsyncVault
+
+tie()
+log.configure()
+
+
+async def open_vault() -> AsyncVault:
+    """The vault as the door `api`."""
+    return await AsyncVault.open(credentials.load("api"), os.environ["ARMONIKA_DSN"], size=6)
+
+
+application = build(open_vault)
