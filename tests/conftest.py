@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, settings
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from armonika import policy
-from armonika.policy.compile import catalogue
 from armonika.flows import jobs
+from armonika.policy.compile import catalogue
 from armonika.store.embedded import Embedded
 from armonika.store.users import user_for
 from armonika.trust.keys.provision import Provisioned, provision

@@ -52,7 +52,11 @@ def fonts(static: Path) -> None:
             shutil.copyfile(CHECKOUT / name, Path(folder) / name)
         environment = {**os.environ, "HOME": folder}
         done = subprocess.run(
-            [*npm(), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], cwd=folder, env=environment, capture_output=True, check=False
+            [*npm(), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            check=False,
         )
         if done.returncode != 0:
             raise BuildError(f"the fonts could not be fetched: {done.stderr.decode(errors='replace').strip()[-300:]}")

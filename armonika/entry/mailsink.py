@@ -36,7 +36,8 @@ class Sink:
         self._lock = threading.Lock()
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802 (aiosmtpd's name)
-        message = email.message_from_bytes(bytes(envelope.content or b""), policy=email_policy.default)
+        raw = envelope.content or b""
+        message = email.message_from_bytes(raw if isinstance(raw, bytes) else str(raw).encode(), policy=email_policy.default)
         part = message.get_body(("plain",))
         with self._lock:
             self._number += 1
@@ -58,22 +59,34 @@ class Page(BaseHTTPRequestHandler):
     sink: Sink
     server_version, sys_version = "sink", ""
 
-    def do_GET(self) -> None:  # noqa: N802 (http.server's name)
+    def do_GET(self) -> None:
         letters = list(self.sink.letters)
         if self.path == "/letters.json":
             return self._answer(200, "application/json", json.dumps(letters))
         if self.path == "/style.css":
             return self._answer(200, "text/css", _STYLE)
         if self.path == "/":
-            rows = "".join(f'<li><a href="/letters/{x["id"]}">{html.escape(x["subject"])}</a><br><bdi>{html.escape(x["to"])}</bdi> · {html.escape(x["date"])}</li>' for x in letters)
-            return self._page("Mail sink", f"<ol>{rows}</ol>" if rows else "<p>No letter yet. What the system sends will stand here.</p>")
+            rows = "".join(
+                f'<li><a href="/letters/{x["id"]}">{html.escape(x["subject"])}</a><br><bdi>{html.escape(x["to"])}</bdi> · {html.escape(x["date"])}</li>'
+                for x in letters
+            )
+            return self._page(
+                "Mail sink", f"<ol>{rows}</ol>" if rows else "<p>No letter yet. What the system sends will stand here.</p>"
+            )
         for x in letters:
             if self.path == f"/letters/{x['id']}":
-                return self._page(html.escape(x["subject"]), f'<p>To <bdi>{html.escape(x["to"])}</bdi></p><pre>{linked(x["body"])}</pre><p><a href="/">All letters</a></p>')
+                return self._page(
+                    html.escape(x["subject"]),
+                    f'<p>To <bdi>{html.escape(x["to"])}</bdi></p><pre>{linked(x["body"])}</pre><p><a href="/">All letters</a></p>',
+                )
         return self._answer(404, "text/plain", "no such letter")
 
     def _page(self, title: str, body: str) -> None:
-        self._answer(200, "text/html", f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><link rel="stylesheet" href="/style.css"><main><h1>{title}</h1>{body}</main></html>')
+        self._answer(
+            200,
+            "text/html",
+            f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><link rel="stylesheet" href="/style.css"><main><h1>{title}</h1>{body}</main></html>',
+        )
 
     def _answer(self, status: int, kind: str, text: str) -> None:
         raw = text.encode()
@@ -92,7 +105,9 @@ def main() -> None:
     log.configure()
     config = settings.load()
     sink = Sink()
-    controller = Controller(sink, hostname="127.0.0.1", port=config.smtp_port, data_size_limit=MAX_BYTES, enable_SMTPUTF8=True, ident="Armonika sink")
+    controller = Controller(
+        sink, hostname="127.0.0.1", port=config.smtp_port, data_size_limit=MAX_BYTES, enable_SMTPUTF8=True, ident="Armonika sink"
+    )
     controller.start()
     Page.sink = sink
     server = ThreadingHTTPServer(("127.0.0.1", config.port + 3), Page)

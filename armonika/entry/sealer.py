@@ -27,7 +27,9 @@ def main() -> None:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     assert held.log_key is not None
-    dsn = make_conninfo(os.environ["ARMONIKA_DSN"], user=held.database_user, password=held.database_password, application_name="armonika sealer")
+    dsn = make_conninfo(
+        os.environ["ARMONIKA_DSN"], user=held.database_user, password=held.database_password, application_name="armonika sealer"
+    )
     try:
         with psycopg.connect(dsn, autocommit=True) as connection:
             sealer = Sealer(connection, config.audit_log, ORIGIN, held.log_key)

@@ -33,19 +33,50 @@ def export(vault: Vault, policy: Policy, secret: SecretHash, actor: Actor, at: d
     DPV terms, and what was withheld. Raises the vault's errors."""
     held = {language: overview(vault, policy, secret, actor, language) for language in ("en", "fr", "ar")}
     accesses = who_read(vault, secret, actor, limit=10000)
-    files: dict[str, bytes] = {f"report.{language}.html": _report(language, rows, accesses, policy) for language, rows in held.items()}
+    files: dict[str, bytes] = {
+        f"report.{language}.html": _report(language, rows, accesses, policy) for language, rows in held.items()
+    }
     rows = held["en"]
     for dataset in dict.fromkeys(row.dataset for row in rows):
         mine = [row for row in rows if row.dataset == dataset]
-        files[f"data/{dataset}.json"] = _json({row.name: {"value": row.value, "version": row.version, "origin": row.origin, "written_at": row.written_at.isoformat()} for row in mine})
-        files[f"data/{dataset}.csv"] = _csv(["field", "value", "origin", "written_at"], [[row.name, row.value, row.origin, row.written_at.isoformat()] for row in mine])
+        files[f"data/{dataset}.json"] = _json(
+            {
+                row.name: {
+                    "value": row.value,
+                    "version": row.version,
+                    "origin": row.origin,
+                    "written_at": row.written_at.isoformat(),
+                }
+                for row in mine
+            }
+        )
+        files[f"data/{dataset}.csv"] = _csv(
+            ["field", "value", "origin", "written_at"],
+            [[row.name, row.value, row.origin, row.written_at.isoformat()] for row in mine],
+        )
     files["access-log.csv"] = _csv(
         ["entry", "at", "operation", "outcome", "role", "dataset", "fields", "purpose", "reason", "reference"],
-        [[str(a.audit_id), a.at.isoformat(), a.operation, a.outcome, a.role, a.dataset or "", " ".join(a.fields), a.purpose, a.reason, a.reference or ""] for a in accesses],
+        [
+            [
+                str(a.audit_id),
+                a.at.isoformat(),
+                a.operation,
+                a.outcome,
+                a.role,
+                a.dataset or "",
+                " ".join(a.fields),
+                a.purpose,
+                a.reason,
+                a.reference or "",
+            ]
+            for a in accesses
+        ],
     )
     files["processing.jsonld"] = _json(_processing(policy, rows))
     files["withheld.json"] = _json({"withheld": [], "explanation": {language: words[-1] for language, words in _WORDS.items()}})
-    files["README.txt"] = b"report.en.html, report.fr.html and report.ar.html are for reading; data/ and access-log.csv are for machines; manifest.json lists every file with its SHA-256.\n"
+    files["README.txt"] = (
+        b"report.en.html, report.fr.html and report.ar.html are for reading; data/ and access-log.csv are for machines; manifest.json lists every file with its SHA-256.\n"
+    )
     manifest = {
         "schema": SCHEMA, "subject": str(actor.actor_id), "generated_at": at.isoformat(timespec="seconds"), "policy": {"version": policy.version, "sha256": policy.sha256},
         "files": {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())},

@@ -25,7 +25,9 @@ def install(admin_dsn: str) -> bool:
             connection.execute((files("procrastinate") / "sql" / "schema.sql").read_bytes())
             connection.execute("SET LOCAL search_path = pg_catalog")
         # Its functions name their tables without a schema: pin where they look, whoever calls.
-        for (signature,) in connection.execute("SELECT oid::regprocedure::text FROM pg_proc WHERE pronamespace = 'jobs'::regnamespace").fetchall():
+        for (signature,) in connection.execute(
+            "SELECT oid::regprocedure::text FROM pg_proc WHERE pronamespace = 'jobs'::regnamespace"
+        ).fetchall():
             connection.execute(f"ALTER FUNCTION {signature} SET search_path = jobs, pg_catalog, pg_temp".encode())
             connection.execute(f"REVOKE ALL ON FUNCTION {signature} FROM PUBLIC".encode())
             connection.execute(f"GRANT EXECUTE ON FUNCTION {signature} TO armonika_worker, armonika_vault".encode())

@@ -71,15 +71,39 @@ def who_read(vault: Vault, secret: SecretHash, actor: Actor, before: int | None 
     return [row for row in rows if not (row.operation == "accesses" and row.reader == actor.actor_id)]
 
 
-def correct(vault: Vault, policy: Policy, secret: SecretHash, actor: Actor, record: UUID, typed: Mapping[str, str], expected: Mapping[str, int]) -> list[str]:
+def correct(
+    vault: Vault,
+    policy: Policy,
+    secret: SecretHash,
+    actor: Actor,
+    record: UUID,
+    typed: Mapping[str, str],
+    expected: Mapping[str, int],
+) -> list[str]:
     """Corrects what differs; returns the names of the corrected fields. Raises Faults, VersionConflict, Duplicate. Claim 8a.2."""
     values = checked(policy, "account", typed)
-    (present,) = vault.read(secret, actor.actor_id, "account", [f.name for f in policy.dataset("account").fields], "provide", "own-correction", record=record)
+    (present,) = vault.read(
+        secret,
+        actor.actor_id,
+        "account",
+        [f.name for f in policy.dataset("account").fields],
+        "provide",
+        "own-correction",
+        record=record,
+    )
     changes = {name: value for name, value in values.items() if present.values.get(name) != value}
     if "email" in changes:
         raise Faults({"email": "fixed"})
     if changes:
-        vault.correct(secret, actor.actor_id, record, changes, "provide", "own-correction", expected={name: expected.get(name, 0) for name in changes})
+        vault.correct(
+            secret,
+            actor.actor_id,
+            record,
+            changes,
+            "provide",
+            "own-correction",
+            expected={name: expected.get(name, 0) for name in changes},
+        )
     return list(changes)
 
 

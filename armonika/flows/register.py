@@ -14,7 +14,9 @@ from armonika.trust.vault.errors import Duplicate
 from armonika.trust.vault.types import NewRecord
 
 
-def register_organisation(vault: Vault, policy: Policy, typed: Mapping[str, str], password: str, professional: bool, language: str) -> None:
+def register_organisation(
+    vault: Vault, policy: Policy, typed: Mapping[str, str], password: str, professional: bool, language: str
+) -> None:
     """Stores the account and sends the letter that verifies the address. A taken address looks the same to the caller: its owner gets a letter
     instead. Raises Faults. Claims 1a.1, 1a.2, 1a.4, 10a.1."""
     faults: dict[str, str] = {}

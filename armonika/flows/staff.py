@@ -34,16 +34,28 @@ def choices(policy: Policy, role: str) -> list[Choice]:
     for purpose in policy.purposes:
         datasets: dict[str, list[str]] = {}
         for rule in policy.rules:
-            if role in rule.roles and rule.purpose == purpose.name and rule.scope == "all" and {"find", "read"} <= set(rule.operations):
+            if (
+                role in rule.roles
+                and rule.purpose == purpose.name
+                and rule.scope == "all"
+                and {"find", "read"} <= set(rule.operations)
+            ):
                 names = [field.name for field in policy.dataset(rule.dataset).fields]
                 datasets[rule.dataset] = names if "*" in rule.fields else [name for name in names if name in rule.fields]
         if datasets:
-            reasons = [reason.name for reason in policy.reasons if purpose.name in reason.purposes and reason.name not in ("own-view", "verification", "staff-appointment", "law-09-04")]
+            reasons = [
+                reason.name
+                for reason in policy.reasons
+                if purpose.name in reason.purposes
+                and reason.name not in ("own-view", "verification", "staff-appointment", "law-09-04")
+            ]
             made.append(Choice(purpose.name, reasons, datasets))
     return made
 
 
-def find(vault: Vault, policy: Policy, secret: SecretHash, actor: Actor, email: str, purpose: str, reason: str, reference: str | None) -> list[Found]:
+def find(
+    vault: Vault, policy: Policy, secret: SecretHash, actor: Actor, email: str, purpose: str, reason: str, reference: str | None
+) -> list[Found]:
     """The people with exactly this address in the datasets of the role. Raises Forbidden, Undeclared, Invalid, Throttled."""
     vault.throttle(b"find/" + actor.actor_id.bytes, 30, 20)
     found = []

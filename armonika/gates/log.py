@@ -7,7 +7,9 @@ import logging
 import sys
 from datetime import UTC, datetime
 
-ALLOWED = frozenset({"process", "port", "status", "method", "route", "seconds", "count", "task", "attempt", "error", "size", "request"})
+ALLOWED = frozenset(
+    {"process", "port", "status", "method", "route", "seconds", "count", "task", "attempt", "error", "size", "request"}
+)
 
 
 class Formatter(logging.Formatter):
@@ -18,7 +20,9 @@ class Formatter(logging.Formatter):
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"), "level": record.levelname.lower(), "from": record.name,
             "message": record.getMessage() if record.name.startswith("armonika") else str(record.msg),
         }  # fmt: skip
-        entry |= {name: value for name, value in record.__dict__.items() if name in ALLOWED and isinstance(value, str | int | float)}
+        entry |= {
+            name: value for name, value in record.__dict__.items() if name in ALLOWED and isinstance(value, str | int | float)
+        }
         if record.exc_info and record.exc_info[0] is not None:
             trace = record.exc_info[2]
             while trace is not None and trace.tb_next is not None:
@@ -33,5 +37,14 @@ def configure(level: int = logging.INFO) -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(Formatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    for noisy in ("procrastinate", "mail.log", "psycopg", "psycopg.pool", "_granian", "granian.access", "django.request", "django.security"):
+    for noisy in (
+        "procrastinate",
+        "mail.log",
+        "psycopg",
+        "psycopg.pool",
+        "_granian",
+        "granian.access",
+        "django.request",
+        "django.security",
+    ):
         logging.getLogger(noisy).setLevel(logging.WARNING if not noisy.startswith("django") else logging.ERROR)

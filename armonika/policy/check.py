@@ -45,7 +45,15 @@ def dates(text: str, language: str) -> Counter[tuple[str, int]]:
 
 def check(policy: Policy, checks: Iterable[str] | None = None) -> list[Finding]:
     """All contradictions of `policy`; an empty list means none. `checks` are the names of the checks that exist, when known."""
-    return [*_structure(policy), *_fields(policy), *_rules(policy), *_doors(policy), *_claims(policy, checks), *_texts(policy), *_cookies(policy)]
+    return [
+        *_structure(policy),
+        *_fields(policy),
+        *_rules(policy),
+        *_doors(policy),
+        *_claims(policy, checks),
+        *_texts(policy),
+        *_cookies(policy),
+    ]
 
 
 def _repeated(kind: str, names: Iterable[str]) -> Iterator[Finding]:
@@ -69,12 +77,20 @@ def _structure(policy: Policy) -> Iterator[Finding]:
         yield Finding("governing_languages", "must be among the languages.", "Name at least one of them.")
     bases = {basis.name for basis in policy.bases}
     for basis in bases - set(BASES):
-        yield Finding(f"basis {basis}", "is none of the four that the policy declares.", f"Use one of {', '.join(BASES)} (claim 4a.0).")
+        yield Finding(
+            f"basis {basis}", "is none of the four that the policy declares.", f"Use one of {', '.join(BASES)} (claim 4a.0)."
+        )
     for purpose in policy.purposes:
         if not purpose.basis:
-            yield Finding(f"purpose {purpose.name}", "has no legal basis.", "Add basis = one of the declared bases (Law 18-07 art. 7).")
+            yield Finding(
+                f"purpose {purpose.name}", "has no legal basis.", "Add basis = one of the declared bases (Law 18-07 art. 7)."
+            )
         elif purpose.basis not in bases:
-            yield Finding(f"purpose {purpose.name}", f"rests on `{purpose.basis}`, which is not declared.", "Declare the basis or name another.")
+            yield Finding(
+                f"purpose {purpose.name}",
+                f"rests on `{purpose.basis}`, which is not declared.",
+                "Declare the basis or name another.",
+            )
     declared = {purpose.name for purpose in policy.purposes}
     for name in policy.while_restricted:
         if name not in declared:
@@ -91,7 +107,11 @@ def _structure(policy: Policy) -> Iterator[Finding]:
             yield Finding(f"retention {entry.name}", "has no end.", "Give days > 0 and the event they count from (claim 6a.0).")
     for place in policy.places:
         if place.kind != policy.controller.country:
-            yield Finding(f"place {place.name}", "lies outside the country in which the policy promises to keep data.", "Remove the place (claim 3a.1).")
+            yield Finding(
+                f"place {place.name}",
+                "lies outside the country in which the policy promises to keep data.",
+                "Remove the place (claim 3a.1).",
+            )
 
 
 def _fields(policy: Policy) -> Iterator[Finding]:
@@ -106,12 +126,16 @@ def _fields(policy: Policy) -> Iterator[Finding]:
         if not dataset.collected:
             yield Finding(where, "says not when it is collected.", "Name the reasons in `collected` (claim 1a.3).")
         for event in dataset.collected:
-            if event not in reasons and any(rule.dataset == dataset.name and "create" in rule.operations for rule in policy.rules):
+            if event not in reasons and any(
+                rule.dataset == dataset.name and "create" in rule.operations for rule in policy.rules
+            ):
                 yield Finding(where, f"is collected by `{event}`, which is no reason.", "Declare the reason.")
         for field in dataset.fields:
             here = f"field {dataset.name}.{field.name}"
             if not field.purposes:
-                yield Finding(here, "has no purpose.", "Name the purposes it may be read for, or do not collect it (Law 18-07 art. 9).")
+                yield Finding(
+                    here, "has no purpose.", "Name the purposes it may be read for, or do not collect it (Law 18-07 art. 9)."
+                )
             for name in field.purposes:
                 if name not in purposes:
                     yield Finding(here, f"serves `{name}`, which is no purpose.", "Name declared purposes.")
@@ -123,7 +147,11 @@ def _fields(policy: Policy) -> Iterator[Finding]:
                 yield Finding(here, "has no usable length.", "Give max_length from 1 to 65536.")
             for language in LANGUAGES:
                 if not field.why[language].strip() or not field.otherwise[language].strip():
-                    yield Finding(here, f"says not in `{language}` why it is asked, or what follows without it.", "Write both (Law 18-07 art. 32).")
+                    yield Finding(
+                        here,
+                        f"says not in `{language}` why it is asked, or what follows without it.",
+                        "Write both (Law 18-07 art. 32).",
+                    )
 
 
 def _rules(policy: Policy) -> Iterator[Finding]:
@@ -151,7 +179,11 @@ def _rules(policy: Policy) -> Iterator[Finding]:
         reads = {"read", "find"} & set(rule.operations) and not set(rule.roles) & {"verifier"}
         for name in known if "*" in rule.fields else rule.fields:
             if reads and rule.scope != "own" and name in known and rule.purpose not in known[name].purposes:
-                yield Finding(where, f"reads {name} for `{rule.purpose}`, a purpose that the field does not declare.", "Add the purpose to the field, or take the field out.")
+                yield Finding(
+                    where,
+                    f"reads {name} for `{rule.purpose}`, a purpose that the field does not declare.",
+                    "Add the purpose to the field, or take the field out.",
+                )
 
 
 def _doors(policy: Policy) -> Iterator[Finding]:
@@ -170,18 +202,30 @@ def _claims(policy: Policy, checks: Iterable[str] | None) -> Iterator[Finding]:
     bound = Counter(claim for clause in policy.clauses for sentence in clause.sentences for claim in sentence.claims)
     for claim in policy.claims:
         if not claim.check:
-            yield Finding(f"claim {claim.id}", "has neither a check nor a mark.", 'Add check = its check, "attested" or "unproven".')
+            yield Finding(
+                f"claim {claim.id}", "has neither a check nor a mark.", 'Add check = its check, "attested" or "unproven".'
+            )
         if claim.check in KNOWN_MARKS and not claim.reason:
-            yield Finding(f"claim {claim.id}", f"is marked {claim.check} without a reason.", "Add reason = why it is not proven by a check.")
+            yield Finding(
+                f"claim {claim.id}", f"is marked {claim.check} without a reason.", "Add reason = why it is not proven by a check."
+            )
         if bound[claim.id] != 1:
-            yield Finding(f"claim {claim.id}", f"stands in {bound[claim.id]} sentences.", "Bind it to exactly one (orphan check).")
+            yield Finding(
+                f"claim {claim.id}", f"stands in {bound[claim.id]} sentences.", "Bind it to exactly one (orphan check)."
+            )
     for clause in policy.clauses:
         for sentence in clause.sentences:
             if not sentence.claims and not sentence.note:
-                yield Finding(f"sentence {sentence.id}", "makes no claim and has no note.", "Bind its claims, or note which gap it fills (orphan clause).")
+                yield Finding(
+                    f"sentence {sentence.id}",
+                    "makes no claim and has no note.",
+                    "Bind its claims, or note which gap it fills (orphan clause).",
+                )
             for name in sentence.claims:
                 if name not in declared:
-                    yield Finding(f"sentence {sentence.id}", f"makes the claim {name}, which is not declared.", "Declare it with its check.")
+                    yield Finding(
+                        f"sentence {sentence.id}", f"makes the claim {name}, which is not declared.", "Declare it with its check."
+                    )
     yield from _repeated("sentence", (sentence.id for clause in policy.clauses for sentence in clause.sentences))
     for measure in policy.measures:
         for name in measure.claims:
@@ -198,19 +242,34 @@ def _claims(policy: Policy, checks: Iterable[str] | None) -> Iterator[Finding]:
 def _texts(policy: Policy) -> Iterator[Finding]:
     address, mail = policy.controller.address, policy.controller.privacy_email
     for clause in policy.clauses:
-        for where, text in [(f"clause {clause.id} heading", clause.heading), *((f"sentence {s.id}", s.text) for s in clause.sentences)]:
+        for where, text in [
+            (f"clause {clause.id} heading", clause.heading),
+            *((f"sentence {s.id}", s.text) for s in clause.sentences),
+        ]:
             yield from _parity(where, Text(*(text[language].replace(address, "") for language in LANGUAGES)) if address else text)
         for sentence in clause.sentences:
             if "12a.2" in sentence.claims or "12a.1" in sentence.claims:
                 for language in LANGUAGES:
                     if address not in sentence.text[language] or mail not in sentence.text[language]:
-                        yield Finding(f"sentence {sentence.id} ({language})", "gives another address than the controller's.", "Copy it byte for byte (claim 12a.2).")
+                        yield Finding(
+                            f"sentence {sentence.id} ({language})",
+                            "gives another address than the controller's.",
+                            "Copy it byte for byte (claim 12a.2).",
+                        )
             if "P1" in sentence.claims:
                 day = (str(policy.effective_from.day), policy.effective_from.month)
                 for language in LANGUAGES:
-                    text = sentence.text[language]
-                    if day not in dates(text, language) or str(policy.effective_from.year) not in text or policy.version not in text:
-                        yield Finding(f"sentence {sentence.id} ({language})", "does not give the version and date in force.", "Write the version and the exact date (claim P1).")
+                    said = sentence.text[language]
+                    if (
+                        day not in dates(said, language)
+                        or str(policy.effective_from.year) not in said
+                        or policy.version not in said
+                    ):
+                        yield Finding(
+                            f"sentence {sentence.id} ({language})",
+                            "does not give the version and date in force.",
+                            "Write the version and the exact date (claim P1).",
+                        )
     for entry in policy.retention:
         yield from _parity(f"retention {entry.name}", entry.label)
 
@@ -221,7 +280,11 @@ def _parity(where: str, text: Text) -> Iterator[Finding]:
             yield Finding(f"{where} ({language})", "has no text.", "Write it.")
     for language in ("fr", "ar"):
         if numbers(text.en) != numbers(text[language]):
-            yield Finding(f"{where} ({language})", "has other numbers than the English text.", "Give the same figures in each language, in Western digits.")
+            yield Finding(
+                f"{where} ({language})",
+                "has other numbers than the English text.",
+                "Give the same figures in each language, in Western digits.",
+            )
         if dates(text.en, "en") != dates(text[language], language):
             yield Finding(f"{where} ({language})", "has another date than the English text.", "Give the same day and month.")
         if set(re.findall(r"\S+@\S+\.[a-z]+", text.en)) != set(re.findall(r"\S+@\S+\.[a-z]+", text[language])):
@@ -232,7 +295,11 @@ def _cookies(policy: Policy) -> Iterator[Finding]:
     yield from _repeated("cookie", (cookie.name for cookie in policy.cookies))
     for cookie in policy.cookies:
         if not cookie.journey:
-            yield Finding(f"cookie {cookie.name}", "enables no journey.", "Name the journey that breaks without it, or drop it (claim 9a.2).")
+            yield Finding(
+                f"cookie {cookie.name}",
+                "enables no journey.",
+                "Name the journey that breaks without it, or drop it (claim 9a.2).",
+            )
         if not {"Secure", "HttpOnly"} <= set(cookie.flags) or not cookie.name.startswith("__Host-"):
             yield Finding(f"cookie {cookie.name}", "lacks Secure, HttpOnly or the __Host- prefix.", "Add them (claim 9a.3).")
         if cookie.max_age_hours > 12:

@@ -60,7 +60,9 @@ def _plain(policy: Policy) -> dict[str, Any]:
         elif name in _KEYED:
             content[name] = {getattr(item, _KEYED[name]): _row(asdict(item)) for item in value}
         elif name == "rules":
-            content[name] = {f"{i.dataset}/{i.purpose}/{'+'.join(i.roles)}/{'+'.join(i.operations)}/{i.scope}": _row(asdict(i)) for i in value}
+            content[name] = {
+                f"{i.dataset}/{i.purpose}/{'+'.join(i.roles)}/{'+'.join(i.operations)}/{i.scope}": _row(asdict(i)) for i in value
+            }
         elif name == "controller":
             content[name] = asdict(value)
         else:

@@ -36,7 +36,7 @@ class _Table:
         value = self._content.get(key, default)
         if value is None:
             raise PolicyError(f"{self.where}: `{key}` is missing. Add {key} = … ({kind.__name__}).")
-        if not isinstance(value, kind) or isinstance(value, bool) and kind is not bool:
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             raise PolicyError(f"{self.where}: `{key}` must be a {kind.__name__}.")
         return value
 
@@ -80,12 +80,24 @@ def _field(t: _Table) -> model.Field:
 
 def _dataset(t: _Table) -> model.Dataset:
     return model.Dataset(
-        t.get("name", str), t.get("compartment", str), t.get("subject", str), t.names("collected"), t.text("label"), t.tables("field", _field)
+        t.get("name", str),
+        t.get("compartment", str),
+        t.get("subject", str),
+        t.names("collected"),
+        t.text("label"),
+        t.tables("field", _field),
     )
 
 
 def _rule(t: _Table) -> model.Rule:
-    return model.Rule(t.names("roles"), t.get("purpose", str), t.get("dataset", str), t.names("operations"), t.get("scope", str), t.names("fields"))
+    return model.Rule(
+        t.names("roles"),
+        t.get("purpose", str),
+        t.get("dataset", str),
+        t.names("operations"),
+        t.get("scope", str),
+        t.names("fields"),
+    )
 
 
 def _named(t: _Table) -> model.Named:
@@ -103,7 +115,7 @@ def _doors(table: _Table, content: Mapping[str, Any]) -> Mapping[str, Mapping[st
     for door in content:
         inner = table.get(door, dict)
         if not all(isinstance(mode, str) for mode in inner.values()):
-            raise PolicyError(f"doors.{door}: each compartment is \"full\" or \"seal\".")
+            raise PolicyError(f'doors.{door}: each compartment is "full" or "seal".')
         made[str(door)] = {str(name): str(mode) for name, mode in inner.items()}
     return model.frozen(made)
 

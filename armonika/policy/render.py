@@ -107,7 +107,13 @@ def _tables(policy: Policy, clause: str, language: str) -> Sequence[Table]:
             for dataset in policy.datasets
         ]  # fmt: skip
     if clause == "4":
-        return [Table(word("basis"), (word("purpose"), word("basis")), tuple((p.label[language], policy.basis_of(p.name).label[language]) for p in policy.purposes))]
+        return [
+            Table(
+                word("basis"),
+                (word("purpose"), word("basis")),
+                tuple((p.label[language], policy.basis_of(p.name).label[language]) for p in policy.purposes),
+            )
+        ]
     if clause == "5":
         return [Table(word("who"), (word("who"),), tuple((recipient.label[language],) for recipient in policy.recipients))]
     if clause == "6":
@@ -118,5 +124,11 @@ def _tables(policy: Policy, clause: str, language: str) -> Sequence[Table]:
             )
         ]  # fmt: skip
     if clause == "9":
-        return [Table(word("cookies"), (word("cookie"), word("why"), word("hours")), tuple((c.name, c.purpose[language], str(c.max_age_hours)) for c in policy.cookies))]
+        return [
+            Table(
+                word("cookies"),
+                (word("cookie"), word("why"), word("hours")),
+                tuple((c.name, c.purpose[language], str(c.max_age_hours)) for c in policy.cookies),
+            )
+        ]
     return []

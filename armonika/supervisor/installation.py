@@ -30,7 +30,7 @@ class AlreadyRunning(Exception):
 def dsn_of(admin_dsn: str) -> str:
     """The same server and database without user and password."""
     parts = conninfo_to_dict(admin_dsn)
-    return make_conninfo(**{key: value for key, value in parts.items() if key not in ("user", "password", "passfile")})
+    return make_conninfo(**{key: str(value) for key, value in parts.items() if key not in ("user", "password", "passfile")})
 
 
 @dataclass

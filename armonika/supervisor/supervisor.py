@@ -57,7 +57,12 @@ class Supervisor:
         descriptor = os.open(self.logs / f"{process.name}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
         with os.fdopen(descriptor, "ab") as output:
             process.running = subprocess.Popen(
-                command, env=dict(process.environment), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+                command,
+                env=dict(process.environment),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
             )
         process.started = time.monotonic()
         if process not in self.processes:
@@ -69,7 +74,9 @@ class Supervisor:
         for process in self.processes:
             while process.probe and not answers(process.probe):
                 if process.running is not None and process.running.poll() is not None:
-                    raise StartError(f"{process.name} ended while starting (status {process.running.returncode}). See {self.logs / process.name}.log")
+                    raise StartError(
+                        f"{process.name} ended while starting (status {process.running.returncode}). See {self.logs / process.name}.log"
+                    )
                 if time.monotonic() > end:
                     raise StartError(f"{process.name} did not answer within {timeout:.0f} s. See {self.logs / process.name}.log")
                 time.sleep(0.05)
@@ -83,7 +90,9 @@ class Supervisor:
                 process.falls = 1 if now - process.started > STABLE_SECONDS else process.falls + 1
                 wait = BACKOFF[min(process.falls, len(BACKOFF)) - 1]
                 process.retry_at, process.running = now + wait, None
-                self.say(f"{process.name} ended (status {running.returncode}); started again in {wait:g} s. Log: {self.logs / process.name}.log")
+                self.say(
+                    f"{process.name} ended (status {running.returncode}); started again in {wait:g} s. Log: {self.logs / process.name}.log"
+                )
             if process.running is None and now >= process.retry_at and not self.stopping:
                 self.start(process)
 

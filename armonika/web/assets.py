@@ -38,7 +38,9 @@ def _served(hashed: str) -> tuple[bytes, str] | None:
             if name.endswith(".css"):
                 for other, (_, target) in _files().items():
                     raw = raw.replace(f"url({other})".encode(), f"url(/static/{target})".encode())
-            kind = {".woff2": "font/woff2", ".js": "text/javascript", ".svg": "image/svg+xml"}.get(Path(name).suffix) or mimetypes.guess_type(name)[0]
+            kind = {".woff2": "font/woff2", ".js": "text/javascript", ".svg": "image/svg+xml"}.get(
+                Path(name).suffix
+            ) or mimetypes.guess_type(name)[0]
             return raw, kind or "application/octet-stream"
     return None
 

@@ -48,7 +48,9 @@ def gpc(request: HttpRequest) -> HttpResponse:
 def security_txt(request: HttpRequest) -> HttpResponse:
     """RFC 9116."""
     until = datetime(datetime.now(UTC).year + 1, 1, 1, tzinfo=UTC).isoformat().replace("+00:00", "Z")
-    return plain(f"Contact: mailto:{policies.load().controller.privacy_email}\nExpires: {until}\nPreferred-Languages: ar, fr, en\n")
+    return plain(
+        f"Contact: mailto:{policies.load().controller.privacy_email}\nExpires: {until}\nPreferred-Languages: ar, fr, en\n"
+    )
 
 
 @public

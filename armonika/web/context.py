@@ -21,7 +21,10 @@ def page(request: HttpRequest) -> dict[str, Any]:
     return {
         "language": language,
         "direction": "rtl" if language == "ar" else "ltr",
-        "languages": [(code, name, f"/{code}/{tail}" + (f"?{query}" if query and request.method == "GET" else "")) for code, name in settings.LANGUAGES],
+        "languages": [
+            (code, name, f"/{code}/{tail}" + (f"?{query}" if query and request.method == "GET" else ""))
+            for code, name in settings.LANGUAGES
+        ],
         "member": getattr(request, "member", None),
         "door": settings.ARMONIKA_DOOR,
         "assets": assets.urls(),

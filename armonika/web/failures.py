@@ -50,7 +50,11 @@ class Failures:
             return page(request, 403)
         if isinstance(error, BadRequest | SuspiciousOperation | TooManyFieldsSent | UnicodeError):
             return page(request, 400)
-        log.error("a view failed", exc_info=error, extra={"route": getattr(getattr(request, "resolver_match", None), "view_name", "") or ""})
+        log.error(
+            "a view failed",
+            exc_info=error,
+            extra={"route": getattr(getattr(request, "resolver_match", None), "view_name", "") or ""},
+        )
         return page(request, 500)
 
 

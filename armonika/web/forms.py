@@ -9,7 +9,13 @@ from django.http import HttpRequest
 
 from armonika.policy.model import Dataset
 
-_KINDS = {"email": ("email", "email"), "phone": ("tel", "tel"), "name": ("text", "name"), "company": ("text", "organization"), "role": ("text", "organization-title")}
+_KINDS = {
+    "email": ("email", "email"),
+    "phone": ("tel", "tel"),
+    "name": ("text", "name"),
+    "company": ("text", "organization"),
+    "role": ("text", "organization-title"),
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,7 @@ def remember(response: HttpResponse, secret: str) -> None:
 
 def forget(response: HttpResponseBase) -> None:
     """Takes the session cookie away."""
-    response.set_cookie(COOKIE, "", max_age=0, path="/", secure=True, httponly=True, samesite="Lax")  # type: ignore[attr-defined]
+    response.set_cookie(COOKIE, "", max_age=0, path="/", secure=True, httponly=True, samesite="Lax")
 
 
 def actor_of(request: HttpRequest) -> tuple[SecretHash, Actor]:

@@ -25,7 +25,12 @@ def day(value: datetime, language: str) -> str:
 def moment(value: datetime, language: str) -> SafeString:
     """Day and time in Algiers, with its machine form."""
     local = value.astimezone(ALGIERS)
-    return format_html('<time datetime="{}">{}, <bdi dir="ltr">{}</bdi></time>', local.isoformat(timespec="seconds"), day(value, language), local.strftime("%H:%M"))
+    return format_html(
+        '<time datetime="{}">{}, <bdi dir="ltr">{}</bdi></time>',
+        local.isoformat(timespec="seconds"),
+        day(value, language),
+        local.strftime("%H:%M"),
+    )
 
 
 @register.filter

@@ -27,20 +27,31 @@ def test_every_function_names_its_whole_search_path(doors: Doors) -> None:
 
 
 def test_definer_functions_belong_to_an_owner_who_owns_nothing_else(doors: Doors) -> None:
-    found = rows(doors, "SELECT p.proname, r.rolname, r.rolcanlogin, r.rolsuper FROM pg_proc p JOIN pg_roles r ON r.oid = p.proowner WHERE p.pronamespace = 'vault'::regnamespace")
+    found = rows(
+        doors,
+        "SELECT p.proname, r.rolname, r.rolcanlogin, r.rolsuper FROM pg_proc p JOIN pg_roles r ON r.oid = p.proowner WHERE p.pronamespace = 'vault'::regnamespace",
+    )
     assert found
     assert {(owner, login, root) for _, owner, login, root in found} == {("armonika_vault", False, False)}
-    owned = rows(doors, "SELECT relname FROM pg_class JOIN pg_roles r ON r.oid = relowner WHERE r.rolname = 'armonika_vault' AND relkind IN ('r', 'p', 'S', 'v', 'm')")
+    owned = rows(
+        doors,
+        "SELECT relname FROM pg_class JOIN pg_roles r ON r.oid = relowner WHERE r.rolname = 'armonika_vault' AND relkind IN ('r', 'p', 'S', 'v', 'm')",
+    )
     assert not owned
 
 
 def test_definer_procedures_do_not_exist_and_none_is_leakproof_or_parallel(doors: Doors) -> None:
-    found = rows(doors, "SELECT proname FROM pg_proc WHERE pronamespace = 'vault'::regnamespace AND (proleakproof OR proparallel <> 'u' OR prokind = 'p' AND prosecdef)")
+    found = rows(
+        doors,
+        "SELECT proname FROM pg_proc WHERE pronamespace = 'vault'::regnamespace AND (proleakproof OR proparallel <> 'u' OR prokind = 'p' AND prosecdef)",
+    )
     assert {name for (name,) in found} <= {"keep", "fetch"}
 
 
 def test_execute_is_granted_exactly_as_the_table_of_grants_says(doors: Doors) -> None:
-    declared = {name: frozenset(held.split(",")) for name, held in re.findall(r"\('(\w+)', '\{([a-z,]+)\}'\)", GRANTS.read_text())}
+    declared = {
+        name: frozenset(held.split(",")) for name, held in re.findall(r"\('(\w+)', '\{([a-z,]+)\}'\)", GRANTS.read_text())
+    }
     assert len(declared) > 25
     found = rows(doors, "SELECT proname, proacl::text[] FROM pg_proc WHERE pronamespace = 'vault'::regnamespace")
     for name, acl in found:
@@ -64,14 +75,20 @@ def test_no_door_has_a_right_on_any_table_or_sequence(doors: Doors, door: str) -
 
 @pytest.mark.parametrize("table", ["audit", "leaf", "tombstone", "policy_version"])
 def test_what_is_only_added_cannot_be_changed_even_by_the_functions_owner(doors: Doors, table: str) -> None:
-    (held,) = rows(doors, f"SELECT has_table_privilege('armonika_vault', 'vault.{table}', 'UPDATE'), has_table_privilege('armonika_vault', 'vault.{table}', 'DELETE'), has_table_privilege('armonika_vault', 'vault.{table}', 'INSERT')")
+    (held,) = rows(
+        doors,
+        f"SELECT has_table_privilege('armonika_vault', 'vault.{table}', 'UPDATE'), has_table_privilege('armonika_vault', 'vault.{table}', 'DELETE'), has_table_privilege('armonika_vault', 'vault.{table}', 'INSERT')",
+    )
     assert held == (False, False, True)
     with doors.admin() as connection, pytest.raises(psycopg.Error, match="never changed"):
         connection.execute(f"DELETE FROM vault.{table}")
 
 
 def test_nothing_of_the_database_is_open_to_public(doors: Doors) -> None:
-    (held,) = rows(doors, "SELECT has_database_privilege('armonika_site', current_database(), 'TEMP'), has_database_privilege('armonika_site', current_database(), 'CREATE'), has_schema_privilege('armonika_site', 'public', 'CREATE'), has_schema_privilege('armonika_site', 'vault', 'CREATE')")
+    (held,) = rows(
+        doors,
+        "SELECT has_database_privilege('armonika_site', current_database(), 'TEMP'), has_database_privilege('armonika_site', current_database(), 'CREATE'), has_schema_privilege('armonika_site', 'public', 'CREATE'), has_schema_privilege('armonika_site', 'vault', 'CREATE')",
+    )
     assert held == (False, False, False, False)
     dangerous = rows(
         doors,
@@ -88,10 +105,17 @@ def test_no_function_builds_sql_from_text(doors: Doors) -> None:
 
 
 def test_every_foreign_key_and_primary_key_of_the_big_tables_holds_the_subject(doors: Doors) -> None:
-    found = rows(doors, "SELECT conrelid::regclass::text, pg_get_constraintdef(oid) FROM pg_constraint WHERE contype IN ('p', 'f') AND conrelid IN ('vault.record'::regclass, 'vault.data_key'::regclass, 'vault.lookup'::regclass)")
+    found = rows(
+        doors,
+        "SELECT conrelid::regclass::text, pg_get_constraintdef(oid) FROM pg_constraint WHERE contype IN ('p', 'f') AND conrelid IN ('vault.record'::regclass, 'vault.data_key'::regclass, 'vault.lookup'::regclass)",
+    )
     assert found
     for table, definition in found:
-        assert "subject_id" in str(definition) or "REFERENCES vault.dataset" in str(definition) or "REFERENCES vault.compartment" in str(definition), (table, definition)
+        assert (
+            "subject_id" in str(definition)
+            or "REFERENCES vault.dataset" in str(definition)
+            or "REFERENCES vault.compartment" in str(definition)
+        ), (table, definition)
 
 
 def test_the_servers_log_settings_keep_values_out(doors: Doors) -> None:

@@ -42,7 +42,9 @@ def test_all_that_the_site_holds_opens_nothing_of_staff(doors: Doors) -> None:
     console = doors.server.provisioned.credentials("console")  # type: ignore[attr-defined]
     values, _ = Envelope(console).open(dataset, made.subject, record, kind, epoch, wrapped, present, versions, ciphertexts)  # type: ignore[arg-type, attr-defined]
     assert values["name"] == "Z", "positive control: the console's keys do open it"
-    held = [key for keys in site.compartments.values() for e in keys.epochs.values() for key in (e.kek, e.index, e.private) if key]
+    held = [
+        key for keys in site.compartments.values() for e in keys.epochs.values() for key in (e.kek, e.index, e.private) if key
+    ]
     held += [site.service_secret, site.web_key, site.pepper, site.throttle_key]
     for key in held:
         with pytest.raises((crypto.Unauthentic, ValueError, IndexError)):
@@ -56,14 +58,23 @@ def test_a_write_only_door_cannot_open_what_it_just_wrote(doors: Doors) -> None:
     )[0]  # fmt: skip
     with pytest.raises(Refused):
         doors.site.read(doors.site.service, made.subject, "demo", ["name"], "provide", "demo-request")
-    assert doors.verifier.read(doors.verifier.service, made.subject, "demo", ["name"], "legal", "verification")[0].values == {"name": "P"}
+    assert doors.verifier.read(doors.verifier.service, made.subject, "demo", ["name"], "legal", "verification")[0].values == {
+        "name": "P"
+    }
     site = doors.server.provisioned.credentials("site")  # type: ignore[attr-defined]
     assert all(epoch.kek is None and epoch.private is None for epoch in site.compartments["prospects"].epochs.values())
 
 
 def test_the_sites_database_role_cannot_become_another(doors: Doors) -> None:
     with doors.raw("site", autocommit=True) as connection:
-        for statement in ("SET ROLE armonika_console", "SET SESSION AUTHORIZATION armonika_console", "SET ROLE armonika_vault", "SELECT * FROM vault.record", "COPY vault.session TO STDOUT", "COPY (SELECT 1) TO PROGRAM 'true'"):
+        for statement in (
+            "SET ROLE armonika_console",
+            "SET SESSION AUTHORIZATION armonika_console",
+            "SET ROLE armonika_vault",
+            "SELECT * FROM vault.record",
+            "COPY vault.session TO STDOUT",
+            "COPY (SELECT 1) TO PROGRAM 'true'",
+        ):
             with pytest.raises(psycopg.Error):
                 connection.execute(statement)
 

@@ -49,7 +49,9 @@ def taken(cursor: Any, sql: Sql, ticket: object) -> int:
 
 def committed(doors: Doors, subject: UUID) -> int:
     with doors.admin() as connection:
-        row = connection.execute("SELECT count(*) FROM vault.audit WHERE subject = %s AND operation = 1 AND granted", (subject,)).fetchone()
+        row = connection.execute(
+            "SELECT count(*) FROM vault.audit WHERE subject = %s AND operation = 1 AND granted", (subject,)
+        ).fetchone()
     assert row is not None
     return int(str(row[0]))
 
@@ -84,7 +86,11 @@ def failing_statement(doors: Doors, subject: UUID) -> int:
     sql = Sql(doors, subject)
     with doors.raw(autocommit=True) as connection:
         with contextlib.suppress(psycopg.errors.DivisionByZero):
-            return len(connection.execute(f"SELECT t.*, 1 / (a.ticket - a.ticket) FROM {sql.ask} a, LATERAL {sql.take('a.ticket')} t").fetchall())
+            return len(
+                connection.execute(
+                    f"SELECT t.*, 1 / (a.ticket - a.ticket) FROM {sql.ask} a, LATERAL {sql.take('a.ticket')} t"
+                ).fetchall()
+            )
         with contextlib.suppress(psycopg.errors.DivisionByZero):
             connection.execute(f"SELECT ticket, 1 / (ticket - ticket) FROM {sql.ask}")
         return guess(doors, sql)
@@ -105,7 +111,9 @@ def statement_timeout(doors: Doors, subject: UUID) -> int:
     with doors.raw(autocommit=True) as connection:
         connection.execute("SET statement_timeout = '200ms'")
         with contextlib.suppress(psycopg.errors.QueryCanceled):
-            return len(connection.execute(f"SELECT t.*, pg_sleep(1) FROM {sql.ask} a, LATERAL {sql.take('a.ticket')} t").fetchall())
+            return len(
+                connection.execute(f"SELECT t.*, pg_sleep(1) FROM {sql.ask} a, LATERAL {sql.take('a.ticket')} t").fetchall()
+            )
         with contextlib.suppress(psycopg.errors.QueryCanceled):
             connection.execute(f"SELECT ticket, pg_sleep(1) FROM {sql.ask}")
     return guess(doors, sql)
@@ -281,7 +289,14 @@ def test_fetch_works_alone_and_never_inside_a_transaction(doors: Doors) -> None:
     catalogue = doors.api.catalogue
     dataset = catalogue.dataset("account")
     call = "CALL vault.fetch(%s::bytea, %s::smallint, %s::smallint, NULL, %s::uuid, %s::smallint, %s::bigint)"
-    parameters = (doors.token, catalogue.purpose("provide"), catalogue.reason("integration"), subject, dataset.id, dataset.mask(("name",)))
+    parameters = (
+        doors.token,
+        catalogue.purpose("provide"),
+        catalogue.reason("integration"),
+        subject,
+        dataset.id,
+        dataset.mask(("name",)),
+    )
     with doors.raw(autocommit=True) as connection:
         row = connection.execute(call, parameters).fetchone()
         assert row is not None and len(row[0]) == 1  # type: ignore[arg-type]

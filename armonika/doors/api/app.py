@@ -36,7 +36,7 @@ def build(open_vault: Callable[[], Awaitable[AsyncVault]]) -> Litestar:
     return Litestar(
         route_handlers=HANDLERS,
         lifespan=[lifespan],
-        exception_handlers={VaultError: of_vault, HTTPException: of_http, Exception: of_any},  # type: ignore[dict-item]
+        exception_handlers={VaultError: of_vault, HTTPException: of_http, Exception: of_any},
         request_max_body_size=BODY_BYTES,
         response_cache_config=ResponseCacheConfig(default_expiration=None),
         openapi_config=OpenAPIConfig(

@@ -126,7 +126,9 @@ async def create_person(request: Request[Any, Any, State], data: CreatePerson, s
     new = NewRecord(data.dataset, data.values, "organisation", kind="customer_user", org=data.organisation)
     (made,) = await vault.create(token_of(request), data.purpose, data.reason, [new], data.reference)
     body = _ENCODE(PersonMade(made.subject, made.record, made.audit_id))
-    return Response(body, media_type="application/json", status_code=201, headers=NO_STORE | {"Location": f"/v1/people/{made.subject}"})
+    return Response(
+        body, media_type="application/json", status_code=201, headers=NO_STORE | {"Location": f"/v1/people/{made.subject}"}
+    )
 
 
 @get("/v1/people/{person:uuid}", summary="Read a person")
@@ -148,7 +150,15 @@ async def correct_person(request: Request[Any, Any, State], person: UUID, data: 
     """Corrects values of one record. 409 when a unique value is taken, 412 when a value changed meanwhile."""
     vault: AsyncVault = state.vault
     number = await vault.correct(
-        token_of(request), person, data.record, data.values, data.purpose, data.reason, data.reference, dataset=data.dataset, origin="organisation"
+        token_of(request),
+        person,
+        data.record,
+        data.values,
+        data.purpose,
+        data.reason,
+        data.reference,
+        dataset=data.dataset,
+        origin="organisation",
     )
     return Response(_ENCODE(Done(number)), media_type="application/json", headers=NO_STORE)
 
@@ -185,7 +195,9 @@ async def _restriction(request: Request[Any, Any, State], person: UUID, data: Us
 async def look_up(request: Request[Any, Any, State], data: LookUp, state: State) -> Response[bytes]:
     """The person with exactly this address, in any letter case, or an empty list. Audited either way."""
     vault: AsyncVault = state.vault
-    records = await vault.find(token_of(request), data.dataset, "email", data.email, data.fields, data.purpose, data.reason, data.reference)
+    records = await vault.find(
+        token_of(request), data.dataset, "email", data.email, data.fields, data.purpose, data.reason, data.reference
+    )
     people = [shown(records[0].subject, records)] if records else []
     return Response(_ENCODE(Found(people)), media_type="application/json", headers=NO_STORE)
 

@@ -27,7 +27,12 @@ _DETAILS = {
 
 def problem(status: int, code: str, detail: str | None = None, headers: dict[str, str] | None = None) -> Response[bytes]:
     """One problem document."""
-    content: dict[str, Any] = {"type": f"urn:armonika:problem:{code}", "title": _TITLES.get(status, "Failed"), "status": status, "detail": detail or _DETAILS.get(status, "")}
+    content: dict[str, Any] = {
+        "type": f"urn:armonika:problem:{code}",
+        "title": _TITLES.get(status, "Failed"),
+        "status": status,
+        "detail": detail or _DETAILS.get(status, ""),
+    }
     return Response(msgspec.json.encode(content), status_code=status, media_type="application/problem+json", headers=headers)
 
 

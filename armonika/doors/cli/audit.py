@@ -31,12 +31,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def check(folder: Path, vkey: Path, kept: Path | None, dsn: str | None, show: bool) -> Report:
     """One verification. Raises OSError for files that are not there, psycopg.OperationalError without a database."""
+
     def progress(done: int, size: int) -> None:
         print(f"\r{done} of {size} entries", end="", file=sys.stderr, flush=True)
 
     if dsn is None:
         return verify(folder, vkey.read_text(), None, kept.read_bytes() if kept else None, progress if show else None)
     with psycopg.connect(dsn, row_factory=dict_row) as connection:
+
         def rows(first: int, count: int) -> list[dict[str, Any]]:
             return connection.execute("SELECT * FROM vault.leaves(%s, %s)", (first, count)).fetchall()
 
@@ -51,11 +53,16 @@ def run(args: argparse.Namespace) -> int:
         dsn = None if args.no_database or args.folder else admin_dsn(config)
         report = check(folder, args.vkey or folder / "log.vkey", args.kept, dsn, sys.stderr.isatty() and not args.json)
     except (OSError, KeyFileError, psycopg.OperationalError) as error:
-        print(f"armonika: cannot verify: {error}. Is the system running (`make run`)? An exported folder is checked with --folder.", file=sys.stderr)
+        print(
+            f"armonika: cannot verify: {error}. Is the system running (`make run`)? An exported folder is checked with --folder.",
+            file=sys.stderr,
+        )
         return 2
     if args.json:
         print(json.dumps(asdict(report), indent=1))
     else:
-        print(f"{report.entries} of {report.size} entries recomputed, {report.database_rows} compared with the database; root {report.root}")
+        print(
+            f"{report.entries} of {report.size} entries recomputed, {report.database_rows} compared with the database; root {report.root}"
+        )
         print("\n".join(f"FOUND: {finding}" for finding in report.findings) or "The log is whole.")
     return 1 if report.findings else 0

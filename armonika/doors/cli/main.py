@@ -22,7 +22,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help"):
         lines = "\n".join(f"  {name:<8} {text}" for name, text in COMMANDS.items())
-        print(f"usage: armonika COMMAND …\n\n{lines}\n\n`armonika COMMAND --help` tells more. Documentation: docs/ in the checkout.")
+        print(
+            f"usage: armonika COMMAND …\n\n{lines}\n\n`armonika COMMAND --help` tells more. Documentation: docs/ in the checkout."
+        )
         return 0 if words else 2
     if words[0] not in COMMANDS:
         print(f"armonika: no command {words[0]!r}. `armonika --help` lists them.", file=sys.stderr)

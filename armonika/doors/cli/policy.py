@@ -44,7 +44,11 @@ def run(args: argparse.Namespace) -> int:
         return 2
     changes, faults = diff(before, after), succession(before, after)
     if args.json:
-        print(json.dumps({"changes": [asdict(change) for change in changes], "faults": faults}, ensure_ascii=False, indent=1, default=str))
+        print(
+            json.dumps(
+                {"changes": [asdict(change) for change in changes], "faults": faults}, ensure_ascii=False, indent=1, default=str
+            )
+        )
     else:
         for change in changes:
             print(change)
@@ -59,9 +63,15 @@ def _check(loaded: policy.Policy, as_json: bool) -> int:
 
     findings = check(loaded, checks.names())
     if as_json:
-        print(json.dumps({"sha256": loaded.sha256, "findings": [asdict(finding) for finding in findings]}, ensure_ascii=False, indent=1))
+        print(
+            json.dumps(
+                {"sha256": loaded.sha256, "findings": [asdict(finding) for finding in findings]}, ensure_ascii=False, indent=1
+            )
+        )
     else:
         for finding in findings:
             print(finding)
-        print(f"{len(loaded.datasets)} datasets, {len(loaded.rules)} rules, {len(loaded.claims)} claims: {len(findings)} contradictions.")
+        print(
+            f"{len(loaded.datasets)} datasets, {len(loaded.rules)} rules, {len(loaded.claims)} claims: {len(findings)} contradictions."
+        )
     return 1 if findings else 0

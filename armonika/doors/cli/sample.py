@@ -17,7 +17,24 @@ from armonika.trust.vault import Vault
 from armonika.trust.vault.types import NewRecord
 
 STAFF = ("support", "sales", "finance", "recruiting", "security", "dpo")
-_WORDS = "atlas casbah djurdjura jasmin olivier oued palmier sahara tassili timgad tipaza zellige ahaggar cedre datte figuier".split()
+_WORDS = [
+    "atlas",
+    "casbah",
+    "djurdjura",
+    "jasmin",
+    "olivier",
+    "oued",
+    "palmier",
+    "sahara",
+    "tassili",
+    "timgad",
+    "tipaza",
+    "zellige",
+    "ahaggar",
+    "cedre",
+    "datte",
+    "figuier",
+]
 
 
 def password() -> str:
@@ -31,15 +48,23 @@ def load(config: Settings, provisioned: Provisioned, dsn: str, admin_dsn: str, m
     site, console, worker = (Vault.open(provisioned.credentials(door), dsn, size=2) for door in ("site", "console", "worker"))
     lines = []
     try:
-        for number, (who, company, role) in enumerate((("Amina Haddad", "Atlas Conseil", "Directrice"), ("كريم بوعزيز", "مؤسسة الواحة", "مدير تقني")), start=1):
+        for number, (who, company, role) in enumerate(
+            (("Amina Haddad", "Atlas Conseil", "Directrice"), ("كريم بوعزيز", "مؤسسة الواحة", "مدير تقني")), start=1
+        ):
             email, phrase = f"admin@organisation{number}.example", password()
-            typed = {"name": who, "email": email, "company": company, "role": role, "phone": "+213 23 00 00 00" if number == 1 else ""}
+            typed = {
+                "name": who,
+                "email": email,
+                "company": company,
+                "role": role,
+                "phone": "+213 23 00 00 00" if number == 1 else "",
+            }
             register.register_organisation(site, policy, typed, phrase, True, "fr" if number == 1 else "ar")
             found = _unverified(admin_dsn)
             address.confirm(site, worker.issue_challenge(found, "verify-address", 3600))
             _, actor = site.sign_in("account", email, phrase, 60)
             lines.append(f"  member   {email:<34} {phrase}   ({actor.role}, {config.site_url})")
-            colleagues = (("billing", "developer") if number == 1 else ())
+            colleagues = ("billing", "developer") if number == 1 else ()
             for member_role in colleagues:
                 phrase, email = password(), f"{member_role}@organisation{number}.example"
                 made = site.create(
@@ -49,7 +74,9 @@ def load(config: Settings, provisioned: Provisioned, dsn: str, admin_dsn: str, m
                 )[0]  # fmt: skip
                 address.confirm(site, worker.issue_challenge(made.subject, "verify-address", 3600))
                 lines.append(f"  member   {email:<34} {phrase}   ({member_role}, {config.site_url})")
-        demo.request_demo(site, policy, {"name": "Yacine", "email": "yacine@visiteur.example", "company": "Visiteur", "role": "Ingénieur"})
+        demo.request_demo(
+            site, policy, {"name": "Yacine", "email": "yacine@visiteur.example", "company": "Visiteur", "role": "Ingénieur"}
+        )
         for role in STAFF:
             email, phrase = f"{role}@operateur.example", password()
             console.create(
@@ -67,6 +94,8 @@ def load(config: Settings, provisioned: Provisioned, dsn: str, admin_dsn: str, m
 def _unverified(admin_dsn: str) -> UUID:
     """The newest member whose address is not confirmed: the letter's job would name them."""
     with psycopg.connect(admin_dsn) as connection:
-        row = connection.execute("SELECT subject_id FROM vault.credential WHERE verified_at IS NULL ORDER BY changed_at DESC LIMIT 1").fetchone()
+        row = connection.execute(
+            "SELECT subject_id FROM vault.credential WHERE verified_at IS NULL ORDER BY changed_at DESC LIMIT 1"
+        ).fetchone()
     assert row is not None
     return UUID(str(row[0]))

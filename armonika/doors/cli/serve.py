@@ -15,13 +15,22 @@ from armonika.policy import PolicyError
 from armonika.settings import Settings
 from armonika.store.embedded import DatabaseError
 from armonika.store.migrate import MigrationError
+from armonika.store.private_files import KeyFileError
 from armonika.store.users import UserError
 from armonika.supervisor.ballast import Ballast
 from armonika.supervisor.installation import AlreadyRunning, Installation
 from armonika.supervisor.supervisor import Process, StartError, Supervisor
-from armonika.store.private_files import KeyFileError
 
-KNOWN = (AlreadyRunning, DatabaseError, MigrationError, PolicyError, UserError, KeyFileError, StartError, settings_module.SettingsError)
+KNOWN = (
+    AlreadyRunning,
+    DatabaseError,
+    MigrationError,
+    PolicyError,
+    UserError,
+    KeyFileError,
+    StartError,
+    settings_module.SettingsError,
+)
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -59,7 +68,9 @@ def _serve(config: Settings, installation: Installation, sample: bool, stop: thr
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
-                raise StartError(f"Port {port} is in use. Stop what uses it, or set ARMONIKA_PORT to the first of 26 free ports.") from None
+                raise StartError(
+                    f"Port {port} is in use. Stop what uses it, or set ARMONIKA_PORT to the first of 26 free ports."
+                ) from None
     ballast = Ballast(config.home / "ballast")
     ballast.check()
     print("Starting the database …", flush=True)

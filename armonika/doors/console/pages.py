@@ -9,7 +9,8 @@ from django.utils.translation import get_language
 from django.views.decorators.http import require_http_methods, require_POST
 
 from armonika import policy as policies
-from armonika.flows import sign_in as sign_in_flow, staff as staff_flow
+from armonika.flows import sign_in as sign_in_flow
+from armonika.flows import staff as staff_flow
 from armonika.trust.vault.errors import Invalid, Refused, Undeclared
 from armonika.web.forms import client_of
 from armonika.web.session import actor_of, forget, public, remember, signed_in
@@ -33,12 +34,27 @@ def find(request: HttpRequest) -> HttpResponse:
         (f"{choice.purpose}:{reason}", policy.purpose(choice.purpose).label[language()], policy.reason(reason).label[language()])
         for choice in choices for reason in choice.reasons
     ]  # fmt: skip
-    context = {"me": own[0].values["name"] if own else "", "role": policy.role(actor.role).label[language()], "ends": actor.expires_at, "options": options, "typed": request.POST}
+    context = {
+        "me": own[0].values["name"] if own else "",
+        "role": policy.role(actor.role).label[language()],
+        "ends": actor.expires_at,
+        "options": options,
+        "typed": request.POST,
+    }
     if request.method != "POST":
         return render(request, "find.html", context)
     purpose, _, reason = request.POST.get("why", "").partition(":")
     try:
-        found = staff_flow.find(vault(), policy, secret, actor, request.POST.get("email", ""), purpose, reason, request.POST.get("reference", "").strip() or None)
+        found = staff_flow.find(
+            vault(),
+            policy,
+            secret,
+            actor,
+            request.POST.get("email", ""),
+            purpose,
+            reason,
+            request.POST.get("reference", "").strip() or None,
+        )
         if f"{purpose}:{reason}" not in {option[0] for option in options}:
             raise Undeclared("choose why")
     except Invalid:
@@ -50,7 +66,9 @@ def find(request: HttpRequest) -> HttpResponse:
          "values": [(policy.dataset(row.dataset).field(name).label[language()], value) for name, value in row.values.items()]}
         for row in found
     ]  # fmt: skip
-    return render(request, "find.html", context | {"searched": True, "found": shown, "purpose": policy.purpose(purpose).label[language()]})
+    return render(
+        request, "find.html", context | {"searched": True, "found": shown, "purpose": policy.purpose(purpose).label[language()]}
+    )
 
 
 @public
@@ -60,7 +78,9 @@ def sign_in(request: HttpRequest) -> HttpResponse:
     if request.method != "POST":
         return render(request, "sign-in.html")
     try:
-        secret, _ = sign_in_flow.sign_in(vault(), "staff", request.POST.get("email", ""), request.POST.get("password", ""), client_of(request))
+        secret, _ = sign_in_flow.sign_in(
+            vault(), "staff", request.POST.get("email", ""), request.POST.get("password", ""), client_of(request)
+        )
     except Refused:
         return render(request, "sign-in.html", {"fault": "wrong", "typed": request.POST}, status=422)
     response = HttpResponseRedirect(reverse("home"))

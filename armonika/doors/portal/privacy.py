@@ -10,7 +10,8 @@ from django.utils.translation import get_language
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from armonika import policy as policies
-from armonika.flows import export as export_flow, privacy as privacy_flow
+from armonika.flows import export as export_flow
+from armonika.flows import privacy as privacy_flow
 from armonika.flows.errors import Faults
 from armonika.gates import clock
 from armonika.trust.vault.errors import Refused, VersionConflict
@@ -31,7 +32,11 @@ def centre(request: HttpRequest) -> HttpResponse:
     secret, actor = actor_of(request)
     held = privacy_flow.overview(vault(), policies.load(), secret, actor, language())
     role = policies.load().role(actor.role).label[language()]
-    return render(request, "centre.html", {"held": held, "role": role, "origins": {k: v[language()] for k, v in export_flow.ORIGINS.items()}})
+    return render(
+        request,
+        "centre.html",
+        {"held": held, "role": role, "origins": {k: v[language()] for k, v in export_flow.ORIGINS.items()}},
+    )
 
 
 @signed_in
@@ -61,7 +66,9 @@ def export(request: HttpRequest) -> HttpResponse:
     secret, actor = actor_of(request)
     vault().throttle(b"export/" + actor.actor_id.bytes, 6, 6)
     archive = export_flow.export(vault(), policies.load(), secret, actor, clock.now())
-    return HttpResponse(archive, content_type="application/zip", headers={"Content-Disposition": 'attachment; filename="armonika-my-data.zip"'})
+    return HttpResponse(
+        archive, content_type="application/zip", headers={"Content-Disposition": 'attachment; filename="armonika-my-data.zip"'}
+    )
 
 
 @signed_in
@@ -71,22 +78,37 @@ def correct(request: HttpRequest, record: UUID) -> HttpResponse:
     secret, actor = actor_of(request)
     policy = policies.load()
     dataset = policy.dataset("account")
-    records = vault().read(secret, actor.actor_id, "account", [field.name for field in dataset.fields], "provide", "own-correction", record=record)
+    records = vault().read(
+        secret, actor.actor_id, "account", [field.name for field in dataset.fields], "provide", "own-correction", record=record
+    )
     if not records:
         raise Http404
     values, versions, faults, status = dict(records[0].values), dict(records[0].versions), {}, 200
     if request.method == "POST":
         typed = request.POST.dict() | {"email": values["email"]}
-        seen = {name: int(request.POST.get(f"version-{name}") or 0) if request.POST.get(f"version-{name}", "").isdecimal() else 0 for name in versions}
+        seen = {
+            name: int(request.POST.get(f"version-{name}") or 0) if request.POST.get(f"version-{name}", "").isdecimal() else 0
+            for name in versions
+        }
         try:
             changed = privacy_flow.correct(vault(), policy, secret, actor, record, typed, seen)
         except Faults as found:
             values, faults, status = typed, found.fields, 422
         except VersionConflict:
-            return render(request, "correct.html", {"fields": form_fields(dataset, language(), values, {}), "versions": versions, "conflict": True}, status=409)
+            return render(
+                request,
+                "correct.html",
+                {"fields": form_fields(dataset, language(), values, {}), "versions": versions, "conflict": True},
+                status=409,
+            )
         else:
             return render(request, "done.html", {"what": "corrected" if changed else "unchanged"})
-    return render(request, "correct.html", {"fields": form_fields(dataset, language(), values, faults), "versions": versions, "faults": faults}, status=status)
+    return render(
+        request,
+        "correct.html",
+        {"fields": form_fields(dataset, language(), values, faults), "versions": versions, "faults": faults},
+        status=status,
+    )
 
 
 @signed_in

@@ -12,7 +12,10 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from armonika import policy as policies
 from armonika.doors.site.pages import language
-from armonika.flows import address, demo as demo_flow, register as register_flow, sign_in as sign_in_flow
+from armonika.flows import address
+from armonika.flows import demo as demo_flow
+from armonika.flows import register as register_flow
+from armonika.flows import sign_in as sign_in_flow
 from armonika.flows.errors import Faults
 from armonika.trust.vault import Unverified
 from armonika.trust.vault.errors import Refused
@@ -80,7 +83,9 @@ def sign_in(request: HttpRequest) -> HttpResponse:
     if request.method != "POST":
         return render(request, "sign-in.html", {"next": target})
     try:
-        secret, _ = sign_in_flow.sign_in(vault(), "account", request.POST.get("email", ""), request.POST.get("password", ""), client_of(request))
+        secret, _ = sign_in_flow.sign_in(
+            vault(), "account", request.POST.get("email", ""), request.POST.get("password", ""), client_of(request)
+        )
     except Unverified:
         return render(request, "sign-in.html", {"next": target, "fault": "unverified", "typed": request.POST}, status=403)
     except Refused:

@@ -12,9 +12,10 @@ from typing import Any
 
 import psycopg
 
+from armonika.trust import crypto
 from armonika.trust.audit import entry, note, tiles
-from armonika.trust.audit.tree import Frontier, leaf_hash
 from armonika.trust.audit.tiles import WIDTH
+from armonika.trust.audit.tree import Frontier, leaf_hash
 
 BATCH = 20000
 _SELECT = ", ".join(entry.COLUMNS)
@@ -39,7 +40,7 @@ class Sealer:
 
     def load(self) -> int:
         """Rebuilds the state from the leaf rows and makes files that are missing. Returns the tree's size."""
-        tiles.write(self._folder / "log.vkey", f"{note.vkey(self._origin, note.crypto.ed25519_public(self._private))}\n".encode())
+        tiles.write(self._folder / "log.vkey", f"{note.vkey(self._origin, crypto.ed25519_public(self._private))}\n".encode())
         at = 0
         while True:
             rows = self._connection.execute(f"SELECT leaf_hash, {_SELECT} FROM vault.leaves(%s, %s)", (at, BATCH)).fetchall()
@@ -48,7 +49,9 @@ class Sealer:
             encoded = [entry.encode(row[1:]) for row in rows]
             for row, content in zip(rows, encoded, strict=True):
                 if leaf_hash(content) != bytes(row[0]):
-                    raise SealerError(f"entry {row[1]} differs from its sealed leaf: the log was altered. Run `armonika audit verify`.")
+                    raise SealerError(
+                        f"entry {row[1]} differs from its sealed leaf: the log was altered. Run `armonika audit verify`."
+                    )
             self._extend(encoded, rebuild=True)
             at += len(rows)
         self._write_edge()
@@ -63,7 +66,8 @@ class Sealer:
         encoded = [entry.encode(row) for row in rows]
         try:
             self._connection.execute(
-                "SELECT vault.append_leaves(%s, %s::bigint[], %s::bytea[])", (self._frontier.size, [row[0] for row in rows], [leaf_hash(content) for content in encoded])
+                "SELECT vault.append_leaves(%s, %s::bigint[], %s::bytea[])",
+                (self._frontier.size, [row[0] for row in rows], [leaf_hash(content) for content in encoded]),
             )
         except psycopg.Error as error:
             if error.sqlstate == "AR409":

@@ -14,7 +14,23 @@ from typing import Any
 
 from armonika.trust import crypto
 
-_COLUMNS = "audit_id at operation outcome door actor actor_role subject record dataset fields purpose reason reference policy".split()
+_COLUMNS = [
+    "audit_id",
+    "at",
+    "operation",
+    "outcome",
+    "door",
+    "actor",
+    "actor_role",
+    "subject",
+    "record",
+    "dataset",
+    "fields",
+    "purpose",
+    "reason",
+    "reference",
+    "policy",
+]
 
 
 class Broken(Exception):
@@ -147,7 +163,9 @@ def verify(folder: Path, vkey: str, rows: Callable[[int, int], list[dict[str, An
         report.size, report.root = size, root.hex()
         old = read_checkpoint(kept, vkey) if kept is not None else None
         if old and old[1] > size:
-            raise Broken(f"truncated: the kept checkpoint has {old[1]} entries, this log {size}; entry {size} is the first that is gone")
+            raise Broken(
+                f"truncated: the kept checkpoint has {old[1]} entries, this log {size}; entry {size} is the first that is gone"
+            )
         stack: list[tuple[int, bytes]] = []
         held: list[dict[str, Any]] = []
         for index, content in enumerate(entries(folder, size)):
@@ -192,7 +210,9 @@ def _compare(index: int, content: bytes, leaf: bytes, row: dict[str, Any] | None
     if row["audit_id"] is None or row["at"] is None:
         raise Broken(f"entry {index} (audit {_number(content)}) is missing in the database: its audit row was deleted")
     if str(row["audit_id"]) != _number(content):
-        raise Broken(f"entry {index} is audit {_number(content)} in the log and audit {row['audit_id']} in the database: reordered or inserted")
+        raise Broken(
+            f"entry {index} is audit {_number(content)} in the log and audit {row['audit_id']} in the database: reordered or inserted"
+        )
     if bytes(row["leaf_hash"]) != leaf:
         raise Broken(f"entry {index} (audit {_number(content)}): the database holds another leaf hash")
     if database_entry(row) != content:

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+from armonika.store.private_files import KeyFileError, read_private, write_private
 from armonika.trust import crypto
 from armonika.trust.keys import root as root_file
 from armonika.trust.keys.credentials import CompartmentKeys, Credentials, EpochKeys
-from armonika.store.private_files import KeyFileError, read_private, write_private
 from armonika.trust.keys.root import RootKeyError
 
 FILE = "keyring.json"
@@ -103,7 +103,10 @@ class Keyring:
                 if door not in self._content["doors"]:
                     self._content["doors"][door] = {
                         "actor": str(uuid4()),
-                        **{part: self._wrap(f"door/{door}/{part}", crypto.random_bytes(32)) for part in ("service", "password", "web")},
+                        **{
+                            part: self._wrap(f"door/{door}/{part}", crypto.random_bytes(32))
+                            for part in ("service", "password", "web")
+                        },
                     }
             for name in ("pepper", "throttle"):
                 if name not in self._content["secrets"]:

@@ -17,7 +17,7 @@ from armonika.trust import crypto
 from armonika.trust.keys import credentials as credential_files
 from armonika.trust.keys.keyring import DOORS, Keyring
 
-TOKEN_PREFIX = "arm_"
+TOKEN_PREFIX = "arm_"  # noqa: S105 (not a secret: it names the kind)
 _TEN_YEARS = "3650 days"
 
 
@@ -57,11 +57,13 @@ def provision(keys: Path, admin_dsn: str, catalogue: Mapping[str, Any]) -> Provi
             actor, secret = ring.service(door)
             digest = crypto.sha256(secret)
             living = connection.execute(
-                "SELECT 1 FROM vault.session WHERE secret_hash = %s AND expires_at > clock_timestamp() + interval '30 days'", (digest,)
+                "SELECT 1 FROM vault.session WHERE secret_hash = %s AND expires_at > clock_timestamp() + interval '30 days'",
+                (digest,),
             ).fetchone()
             if living is None:
                 connection.execute(
-                    "SELECT vault.install_session(%s, %s, %s, %s, 'service', %s::interval, NULL)", (digest, actor, door, door, _TEN_YEARS)
+                    "SELECT vault.install_session(%s, %s, %s, %s, 'service', %s::interval, NULL)",
+                    (digest, actor, door, door, _TEN_YEARS),
                 )
         doors: dict[str, dict[str, str]] = {}
         for entry in catalogue["doors"]:
@@ -83,4 +85,6 @@ def issue_token(admin_dsn: str, role: str = "integration", days: float = 90, lab
 def revoke_token(admin_dsn: str, token: str) -> None:
     """Ends a token at once."""
     with psycopg.connect(admin_dsn) as connection:
-        connection.execute("UPDATE vault.session SET revoked_at = clock_timestamp() WHERE secret_hash = %s", (crypto.sha256(token.encode()),))
+        connection.execute(
+            "UPDATE vault.session SET revoked_at = clock_timestamp() WHERE secret_hash = %s", (crypto.sha256(token.encode()),)
+        )

@@ -11,8 +11,8 @@ import json
 import os
 from pathlib import Path
 
-from armonika.trust import crypto
 from armonika.store.private_files import KeyFileError, read_private, write_private
+from armonika.trust import crypto
 
 FILE = "root.key"
 _FORMAT = "armonika-root-key/1"
@@ -60,7 +60,9 @@ def load(folder: Path) -> bytes:
         raw = read_private(path)
     except KeyFileError as error:
         raise RootKeyError(str(error)) from None
-    damaged = RootKeyError(f"{path} is damaged. Restore it from your backup of the keys; the data are unharmed and nothing was changed.")
+    damaged = RootKeyError(
+        f"{path} is damaged. Restore it from your backup of the keys; the data are unharmed and nothing was changed."
+    )
     try:
         content = json.loads(raw)
         if content["format"] != _FORMAT:

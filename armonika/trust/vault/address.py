@@ -23,7 +23,10 @@ def canonical_email(address: str) -> str:
     if not at or not local or not domain or "@" in local:
         raise Invalid("an e-mail address has one @ between two parts")
     local = unicodedata.normalize("NFKC", local.casefold())
-    if any(character in '"(),:;<>[\\]' or unicodedata.category(character) in ("Zs", "Zl", "Zp", "Cc", "Cf", "Cs", "Cn", "Co") for character in local):
+    if any(
+        character in '"(),:;<>[\\]' or unicodedata.category(character) in ("Zs", "Zl", "Zp", "Cc", "Cf", "Cs", "Cn", "Co")
+        for character in local
+    ):
         raise Invalid("the part before the @ holds a character that no address may hold")
     if local.startswith(".") or local.endswith(".") or ".." in local:
         raise Invalid("dots in the part before the @ stand alone between other characters")

@@ -96,19 +96,35 @@ class AsyncVault:
         epochs, digests = self._envelope.digests(declared, field, value)
         rows = await self._rows(
             codec.ASK_FIND,
-            [secret, catalogue.purpose(purpose), catalogue.reason(reason), reference, declared.id, declared.ordinals[field], epochs, digests, declared.mask(fields)],
+            [
+                secret,
+                catalogue.purpose(purpose),
+                catalogue.reason(reason),
+                reference,
+                declared.id,
+                declared.ordinals[field],
+                epochs,
+                digests,
+                declared.mask(fields),
+            ],
         )
         ticket = rows[0][0]
         if ticket is None:
             raise codec.verdict_error(2)
-        found = codec.open_rows(catalogue, self._envelope, await self._rows(codec.TAKE, [[secret], [ticket]]), [ticket]).get(0, [])
+        found = codec.open_rows(catalogue, self._envelope, await self._rows(codec.TAKE, [[secret], [ticket]]), [ticket]).get(
+            0, []
+        )
         if isinstance(found, VaultError):
             raise found
         return found
 
-    async def create(self, secret: SecretHash, purpose: str, reason: str, records: Sequence[NewRecord], reference: str | None = None) -> list[Created]:
+    async def create(
+        self, secret: SecretHash, purpose: str, reason: str, records: Sequence[NewRecord], reference: str | None = None
+    ) -> list[Created]:
         """Creates records in one transaction. Raises Duplicate, Refused, Restricted, Undeclared, Invalid; nothing is then stored."""
-        parameters, made = codec.create_parameters(await self.catalogue(), self._envelope, secret, purpose, reason, reference, records, ())
+        parameters, made = codec.create_parameters(
+            await self.catalogue(), self._envelope, secret, purpose, reason, reference, records, ()
+        )
         try:
             rows = await self._rows(codec.CREATE, parameters)
         except Refused:
@@ -134,25 +150,45 @@ class AsyncVault:
         if len(rows) != 1:
             raise codec.verdict_error(3)
         parameters = codec.correct_parameters(
-            catalogue, self._envelope, declared, rows[0], secret, subject, record, changes, purpose, reason, reference, expected, origin
+            catalogue,
+            self._envelope,
+            declared,
+            rows[0],
+            secret,
+            subject,
+            record,
+            changes,
+            purpose,
+            reason,
+            reference,
+            expected,
+            origin,
         )
         return int((await self._rows(codec.CORRECT, parameters))[0][0])
 
-    async def erase(self, secret: SecretHash, subjects: Sequence[UUID], purpose: str, reason: str, reference: str | None = None) -> list[tuple[UUID, int, int, int]]:
+    async def erase(
+        self, secret: SecretHash, subjects: Sequence[UUID], purpose: str, reason: str, reference: str | None = None
+    ) -> list[tuple[UUID, int, int, int]]:
         """Erases people; see `Vault.erase`."""
         catalogue = await self.catalogue()
-        rows = await self._rows(codec.ERASE, [secret, catalogue.purpose(purpose), catalogue.reason(reason), reference, list(subjects)])
+        rows = await self._rows(
+            codec.ERASE, [secret, catalogue.purpose(purpose), catalogue.reason(reason), reference, list(subjects)]
+        )
         if not rows:
             for subject in subjects:
                 await self._refused(secret, "erase", purpose, reason, subject, None)
             raise codec.verdict_error(3)
         return [(row[0], row[1], row[2], row[3]) for row in rows]
 
-    async def restrict(self, secret: SecretHash, subject: UUID, on: bool, purpose: str, reason: str, reference: str | None = None) -> int:
+    async def restrict(
+        self, secret: SecretHash, subject: UUID, on: bool, purpose: str, reason: str, reference: str | None = None
+    ) -> int:
         """Locks or unlocks the processing of a person. Returns the audit row's number."""
         catalogue = await self.catalogue()
         try:
-            rows = await self._rows(codec.RESTRICT, [secret, catalogue.purpose(purpose), catalogue.reason(reason), reference, subject, on])
+            rows = await self._rows(
+                codec.RESTRICT, [secret, catalogue.purpose(purpose), catalogue.reason(reason), reference, subject, on]
+            )
         except Refused:
             await self._refused(secret, "restrict", purpose, reason, subject, None)
             raise
@@ -162,7 +198,9 @@ class AsyncVault:
         """Versions in force until now, newest first: (version, effective_from, sha256, in_force)."""
         return [tuple(row) for row in await self._rows("SELECT version, effective_from, sha256, in_force FROM vault.policies()")]
 
-    async def _refused(self, secret: SecretHash, operation: str, purpose: str, reason: str, subject: UUID | None, dataset: str | None) -> None:
+    async def _refused(
+        self, secret: SecretHash, operation: str, purpose: str, reason: str, subject: UUID | None, dataset: str | None
+    ) -> None:
         catalogue = await self.catalogue()
         try:
             await self._rows(

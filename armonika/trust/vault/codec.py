@@ -87,7 +87,9 @@ def verdict_error(verdict: int) -> VaultError:
     return Refused(_MESSAGES[Refused])
 
 
-def ask_parameters(catalogue: Catalogue, asks: Sequence[Ask], what: int = READ) -> tuple[list[list[Any]], list[int], dict[int, VaultError]]:
+def ask_parameters(
+    catalogue: Catalogue, asks: Sequence[Ask], what: int = READ
+) -> tuple[list[list[Any]], list[int], dict[int, VaultError]]:
     """Parallel arrays for `ASK`, the positions that they stand for, and the errors of asks that name what is not declared."""
     columns: list[list[Any]] = [[], [], [], [], [], [], [], [], []]
     positions: list[int] = []
@@ -108,7 +110,9 @@ def ask_parameters(catalogue: Catalogue, asks: Sequence[Ask], what: int = READ) 
     return columns, positions, errors
 
 
-def open_rows(catalogue: Catalogue, envelope: Envelope, rows: Sequence[Sequence[Any]], tickets: Sequence[int]) -> dict[int, list[Record] | VaultError]:
+def open_rows(
+    catalogue: Catalogue, envelope: Envelope, rows: Sequence[Sequence[Any]], tickets: Sequence[int]
+) -> dict[int, list[Record] | VaultError]:
     """Decrypted records by item number (from 0) of the take. A record that does not open is that item's error alone."""
     opened: dict[int, list[Record] | VaultError] = {}
     for item, subject, record, dataset_id, kind, epoch, wrapped, fields, versions, ciphertexts in rows:

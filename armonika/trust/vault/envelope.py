@@ -88,7 +88,14 @@ class Envelope:
         return values, seen
 
     def reseal(
-        self, dataset: Dataset, subject: UUID, record: UUID, kind: int, epoch: int, wrapped: bytes, changes: Mapping[str, tuple[int, str]]
+        self,
+        dataset: Dataset,
+        subject: UUID,
+        record: UUID,
+        kind: int,
+        epoch: int,
+        wrapped: bytes,
+        changes: Mapping[str, tuple[int, str]],
     ) -> tuple[list[int], list[int], list[bytes], list[tuple[int, int, bytes]]]:
         """New ciphertexts for a correction: `changes` maps field to (present version, new value). Returns ordinals, expected versions,
         ciphertexts and look-ups."""

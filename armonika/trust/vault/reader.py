@@ -34,10 +34,24 @@ class Store:
     """Statements of one door, with typed errors. No meaning of its own."""
 
     def __init__(self, credentials: Credentials, dsn: str, size: int) -> None:
-        conninfo = make_conninfo(dsn, user=credentials.database_user, password=credentials.database_password, application_name=f"armonika {credentials.door}")
-        self._pool = ConnectionPool(conninfo, min_size=0, max_size=size, kwargs={"autocommit": True, "prepare_threshold": 2}, timeout=5, open=True)
+        conninfo = make_conninfo(
+            dsn,
+            user=credentials.database_user,
+            password=credentials.database_password,
+            application_name=f"armonika {credentials.door}",
+        )
+        self._pool = ConnectionPool(
+            conninfo, min_size=0, max_size=size, kwargs={"autocommit": True, "prepare_threshold": 2}, timeout=5, open=True
+        )
 
-    def rows(self, statement: str, parameters: Sequence[Any] = (), connection: psycopg.Connection[Any] | None = None, *, repeat: bool = False) -> list[tuple[Any, ...]]:
+    def rows(
+        self,
+        statement: str,
+        parameters: Sequence[Any] = (),
+        connection: psycopg.Connection[Any] | None = None,
+        *,
+        repeat: bool = False,
+    ) -> list[tuple[Any, ...]]:
         """Rows of one statement. `repeat` allows a second try on a connection that died while idle: for what may safely run twice."""
         try:
             if connection is not None:
@@ -47,7 +61,11 @@ class Store:
                     with self._pool.connection() as own:
                         return self._run(own, statement, parameters)
                 except psycopg.OperationalError as error:
-                    if attempt == 2 or not repeat or error.sqlstate is not None and not error.sqlstate.startswith(("57P", "08")):
+                    if (
+                        attempt == 2
+                        or not repeat
+                        or (error.sqlstate is not None and not error.sqlstate.startswith(("57P", "08")))
+                    ):
                         raise
             raise AssertionError("unreachable")
         except PoolTimeout:
@@ -61,7 +79,14 @@ class Store:
             cursor.execute(codec.percent(statement), parameters)
             return cursor.fetchall()
 
-    def value(self, statement: str, parameters: Sequence[Any] = (), connection: psycopg.Connection[Any] | None = None, *, repeat: bool = False) -> Any:
+    def value(
+        self,
+        statement: str,
+        parameters: Sequence[Any] = (),
+        connection: psycopg.Connection[Any] | None = None,
+        *,
+        repeat: bool = False,
+    ) -> Any:
         """The single value of one statement."""
         return self.rows(statement, parameters, connection, repeat=repeat)[0][0]
 
@@ -132,7 +157,17 @@ class VaultReader:
         epochs, digests = self._envelope.digests(declared, field, value)
         ticket = self._store.value(
             codec.ASK_FIND,
-            [secret, catalogue.purpose(purpose), catalogue.reason(reason), reference, declared.id, declared.ordinals[field], epochs, digests, declared.mask(fields)],
+            [
+                secret,
+                catalogue.purpose(purpose),
+                catalogue.reason(reason),
+                reference,
+                declared.id,
+                declared.ordinals[field],
+                epochs,
+                digests,
+                declared.mask(fields),
+            ],
             repeat=True,
         )
         if ticket is None:
@@ -142,7 +177,9 @@ class VaultReader:
             raise found
         return found
 
-    def _take(self, catalogue: Catalogue, secrets: Sequence[bytes], tickets: Sequence[int]) -> Mapping[int, list[Record] | VaultError]:
+    def _take(
+        self, catalogue: Catalogue, secrets: Sequence[bytes], tickets: Sequence[int]
+    ) -> Mapping[int, list[Record] | VaultError]:
         if not tickets:
             return {}
         rows = self._store.rows(codec.TAKE, [list(secrets), list(tickets)], repeat=True)
@@ -159,7 +196,9 @@ class VaultReader:
         for record, dataset_id, ordinal, version, origin, written_at, event in rows:
             dataset = catalogue.by_id.get(dataset_id)
             if dataset is not None and ordinal in dataset.names:
-                held.append(Held(record, dataset.name, dataset.names[ordinal], version, codec.ORIGIN_NAMES[origin], written_at, event))
+                held.append(
+                    Held(record, dataset.name, dataset.names[ordinal], version, codec.ORIGIN_NAMES[origin], written_at, event)
+                )
         return held
 
     def accesses(self, secret: SecretHash, subject: UUID, limit: int = 50, before: int | None = None, *, purpose: str = "legal",
@@ -172,13 +211,31 @@ class VaultReader:
             [secret, catalogue.purpose(purpose), catalogue.reason(reason), subject, limit, before],
         )
         return [
-            Access(number, at, operation, "granted" if granted else "refused", reader, role, dataset, fields, for_purpose or "", for_reason or "", reference, leaf)
+            Access(
+                number,
+                at,
+                operation,
+                "granted" if granted else "refused",
+                reader,
+                role,
+                dataset,
+                fields,
+                for_purpose or "",
+                for_reason or "",
+                reference,
+                leaf,
+            )
             for number, at, operation, granted, reader, role, dataset, fields, for_purpose, for_reason, reference, leaf in rows
         ]
 
     def policies(self) -> list[tuple[str, datetime, str, bool]]:
         """Versions in force until now, newest first: (version, effective_from, sha256, in_force)."""
-        return [(a, b, c, d) for a, b, c, d in self._store.rows("SELECT version, effective_from, sha256, in_force FROM vault.policies()", repeat=True)]
+        return [
+            (a, b, c, d)
+            for a, b, c, d in self._store.rows(
+                "SELECT version, effective_from, sha256, in_force FROM vault.policies()", repeat=True
+            )
+        ]
 
     def policy_document(self, sha256: str) -> str:
         """The source text of a policy version that is or was in force. Raises Refused."""
@@ -192,7 +249,9 @@ class VaultReader:
         report: dict[str, Any] | None = self._store.value("SELECT vault.trust_report()", repeat=True)
         return report
 
-    def _refused(self, secret: SecretHash, operation: str, purpose: str, reason: str, subject: UUID | None, dataset: str | None) -> None:
+    def _refused(
+        self, secret: SecretHash, operation: str, purpose: str, reason: str, subject: UUID | None, dataset: str | None
+    ) -> None:
         """Keeps the fact of a refused write; whatever goes wrong here, the refusal itself stands."""
         catalogue = self.catalogue
         try:
@@ -203,8 +262,6 @@ class VaultReader:
             )  # fmt: skip
         except VaultError:
             return
-
-
 
 
 __all__ = ["CATALOGUE_SECONDS", "Store", "VaultReader", "secret_hash"]

@@ -19,7 +19,7 @@ def clean(value: str) -> str:
     text = unicodedata.normalize("NFC", value.replace("\r\n", "\n").replace("\r", "\n"))
     marks = 0
     for character in text:
-        if character < " " and character not in "\t\n" or character == "\x7f" or "\x80" <= character <= "\x9f":
+        if (character < " " and character not in "\t\n") or character == "\x7f" or "\x80" <= character <= "\x9f":
             raise Invalid("a value holds a control character")
         if "\ud800" <= character <= "\udfff":
             raise Invalid("a value holds half a character")

@@ -46,7 +46,9 @@ class Vault(VaultReader):
         enqueued for the first person. Raises Duplicate, Refused, Restricted, Undeclared, Invalid; nothing is then stored."""
         if (password is None) != (role is None):
             raise Undeclared("a password needs a role, and a role a password")
-        parameters, made = codec.create_parameters(self.catalogue, self._envelope, secret, purpose, reason, reference, records, jobs)
+        parameters, made = codec.create_parameters(
+            self.catalogue, self._envelope, secret, purpose, reason, reference, records, jobs
+        )
         credential = self._credential(password) if password is not None else None
         try:
             with self._store.connection() as connection, connection.transaction():
@@ -82,26 +84,48 @@ class Vault(VaultReader):
         if len(rows) != 1:
             raise codec.verdict_error(3)
         parameters = codec.correct_parameters(
-            catalogue, self._envelope, declared, rows[0], secret, subject, record, changes, purpose, reason, reference, expected, origin
+            catalogue,
+            self._envelope,
+            declared,
+            rows[0],
+            secret,
+            subject,
+            record,
+            changes,
+            purpose,
+            reason,
+            reference,
+            expected,
+            origin,
         )
         return int(self._store.value(codec.CORRECT, parameters))
 
-    def erase(self, secret: SecretHash, subjects: Sequence[UUID], purpose: str, reason: str, reference: str | None = None) -> list[tuple[UUID, int, int, int]]:
+    def erase(
+        self, secret: SecretHash, subjects: Sequence[UUID], purpose: str, reason: str, reference: str | None = None
+    ) -> list[tuple[UUID, int, int, int]]:
         """Erases people: (subject, audit row's number, records destroyed, records kept by law) of each. Raises Refused when there is nobody to
         erase, SessionEnded when the sign-in is older than ten minutes."""
         catalogue = self.catalogue
-        rows = self._store.rows(codec.ERASE, [secret, catalogue.purpose(purpose), catalogue.reason(reason), reference, list(subjects)])
+        rows = self._store.rows(
+            codec.ERASE, [secret, catalogue.purpose(purpose), catalogue.reason(reason), reference, list(subjects)]
+        )
         if not rows:
             for subject in subjects:
                 self._refused(secret, "erase", purpose, reason, subject, None)
             raise codec.verdict_error(3)
         return [(subject, number, erased, kept) for subject, number, erased, kept in rows]
 
-    def restrict(self, secret: SecretHash, subject: UUID, on: bool, purpose: str, reason: str, reference: str | None = None) -> int:
+    def restrict(
+        self, secret: SecretHash, subject: UUID, on: bool, purpose: str, reason: str, reference: str | None = None
+    ) -> int:
         """Locks or unlocks the processing of a person. Returns the audit row's number."""
         catalogue = self.catalogue
         try:
-            return int(self._store.value(codec.RESTRICT, [secret, catalogue.purpose(purpose), catalogue.reason(reason), reference, subject, on]))
+            return int(
+                self._store.value(
+                    codec.RESTRICT, [secret, catalogue.purpose(purpose), catalogue.reason(reason), reference, subject, on]
+                )
+            )
         except Refused:
             self._refused(secret, "restrict", purpose, reason, subject, None)
             raise
@@ -113,7 +137,9 @@ class Vault(VaultReader):
         declared = catalogue.dataset(dataset)
         epochs, digests = self._envelope.digests(declared, "email", email)
         place = [declared.id, declared.ordinals["email"], epochs, digests]
-        salt = self._store.value("SELECT vault.sign_in_salt($1::bytea, $2::smallint, $3::smallint, $4::int[], $5::bytea[])", [self.service, *place])
+        salt = self._store.value(
+            "SELECT vault.sign_in_salt($1::bytea, $2::smallint, $3::smallint, $4::int[], $5::bytea[])", [self.service, *place]
+        )
         secret = new_secret()
         rows = self._store.rows(
             "SELECT verdict FROM vault.sign_in($1::bytea, $2::smallint, $3::smallint, $4::int[], $5::bytea[], $6::bytea, $7::bytea, $8::int, $9::smallint, $10::smallint)",
@@ -129,7 +155,9 @@ class Vault(VaultReader):
     def prove_again(self, secret: SecretHash, password: str) -> None:
         """Renews the freshness of a session by its owner's password (step-up). Raises Refused."""
         salt = self._store.value("SELECT vault.own_salt($1::bytea)", [secret])
-        if salt is None or not self._store.value("SELECT vault.prove_again($1::bytea, $2::bytea)", [secret, self._proof(password, salt)]):
+        if salt is None or not self._store.value(
+            "SELECT vault.prove_again($1::bytea, $2::bytea)", [secret, self._proof(password, salt)]
+        ):
             raise Refused("the password is not right")
 
     def sign_out(self, secret: SecretHash) -> None:
@@ -144,7 +172,8 @@ class Vault(VaultReader):
         """A token for a letter; earlier ones of this kind stop working. For the worker."""
         token = new_secret()
         self._store.rows(
-            "SELECT vault.issue_challenge($1::bytea, $2::uuid, $3::text, $4::bytea, $5::int)", [self.service, subject, kind, secret_hash(token), ttl_seconds]
+            "SELECT vault.issue_challenge($1::bytea, $2::uuid, $3::text, $4::bytea, $5::int)",
+            [self.service, subject, kind, secret_hash(token), ttl_seconds],
         )
         return token
 
@@ -181,7 +210,9 @@ class Vault(VaultReader):
 
     def publish_trust_report(self, report: Mapping[str, Any]) -> int:
         """Publishes a report of `armonika verify`. For the verifier."""
-        return int(self._store.value("SELECT vault.publish_trust_report($1::bytea, $2::jsonb)", [self.service, json.dumps(report)]))
+        return int(
+            self._store.value("SELECT vault.publish_trust_report($1::bytea, $2::jsonb)", [self.service, json.dumps(report)])
+        )
 
     def _proof(self, password: str, salt: bytes) -> bytes:
         if self._credentials.pepper is None:
