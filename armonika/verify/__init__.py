@@ -1,0 +1,1 @@
+"""Proves the claims of the policy against the running system."""

@@ -1,0 +1,59 @@
+"""1a.1: exactly five declared fields, and nothing else can be stored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from armonika.verify.context import Context
+from armonika.verify.frame import Evidence, Sabotage
+from armonika.verify.page import read
+
+TECHNICAL = {"csrfmiddlewaretoken", "password", "professional"}
+EXTRA = "dob nin gender religion photo income address nationality mother blood political union health fax twitter facebook plate passport child note".split()
+
+
+class Claim:
+    """Forms ask for the declared fields only; undeclared ones are refused by the API and dropped by the pages; no record holds one."""
+
+    claim, hours = "1a.1", 24
+
+    def examine(self, context: Context) -> Evidence:
+        evidence = Evidence()
+        for dataset, path in (("account", "register"), ("demo", "demo")):
+            declared = {field.name for field in context.policy.dataset(dataset).fields}
+            evidence.expect(declared == {"name", "email", "company", "phone", "role"}, f"{dataset} declares other fields than the sentence names")
+            for language in context.policy.languages:
+                asked = set(read(context.visitor().get(context.site(f"/{language}/{path}/")).text).inputs) - TECHNICAL
+                evidence.expect(asked == declared, f"{language}: the form {path} asks for {sorted(asked ^ declared)}")
+        body = {"dataset": "account", "purpose": "provide", "reason": "integration", "values": {"name": "x"}}
+        for name in EXTRA:
+            answer = context.send("POST", f"{context.settings.api_url}/v1/people", {"Content-Type": "application/json", "Authorization": "Bearer " + "x" * 30},
+                                  json.dumps({**body, name: context.token()}).encode())  # fmt: skip
+            evidence.expect(answer.status == 400, f"the API takes the undeclared key {name}")
+        undeclared = context.rows(
+            "SELECT count(*) FROM vault.record r LEFT JOIN vault.declared_field d ON d.dataset = r.dataset AND d.policy_id = vault.policy_in_force() "
+            "WHERE d.dataset IS NULL OR r.present & ~d.fields <> 0"
+        )
+        total = context.rows("SELECT count(*) FROM vault.record")[0][0]
+        evidence.expect(undeclared[0][0] == 0, f"{undeclared[0][0]} records hold undeclared fields")
+        evidence.control = total > 0
+        evidence.summary = f"6 forms, {len(EXTRA)} undeclared keys, {total} records"
+        return evidence
+
+    def sabotages(self) -> Iterator[Sabotage]:
+        yield Sabotage("the form asks for a date of birth", _swap_path("register", b'<input id="f-phone"', b'<input name="date_of_birth"><input id="f-phone"'))
+        yield Sabotage(
+            "a record holds an undeclared field",
+            lambda context: context.planted("UPDATE vault.record SET present = present | (1::bigint << 61) WHERE record_id = (SELECT record_id FROM vault.record LIMIT 1)"),
+        )
+
+
+def _swap_path(path: str, before: bytes, after: bytes):  # type: ignore[no-untyped-def]
+    def route(url, answer):  # type: ignore[no-untyped-def]
+        if f"/{path}/" in url:
+            answer.body = answer.body.replace(before, after, 1)
+        return answer
+
+    return lambda context: context.altered(route)
+
