@@ -96,7 +96,9 @@ class Context:
             "phone": "+2137" + "".join(secrets.choice("0123456789") for _ in range(16)), "role": self.token(),
         }  # fmt: skip
         password = secrets.token_urlsafe(18)
-        answer = Browserlike(self.send).submit(self.site("/en/register/"), {**values, "password": password, "professional": "yes"})
+        answer = Browserlike(self.send).submit(
+            self.site("/en/register/"), {**values, "password": password, "professional": "yes"}
+        )
         if answer.status != 200:
             raise RuntimeError(f"the registration page answered {answer.status}")
         found = self.vault.find(self.vault.service, "account", "email", values["email"], ["email"], "legal", "verification")

@@ -56,7 +56,10 @@ class Browserlike:
         body = None
         if form is not None:
             body = urlencode(form).encode()
-            headers |= {"Content-Type": "application/x-www-form-urlencoded", "Origin": f"{urlsplit(url).scheme}://{urlsplit(url).netloc}"}
+            headers |= {
+                "Content-Type": "application/x-www-form-urlencoded",
+                "Origin": f"{urlsplit(url).scheme}://{urlsplit(url).netloc}",
+            }
         answer = self.send(method, url, headers, body)
         for line in answer.cookies:
             self.seen.append(line)
@@ -76,3 +79,8 @@ class Browserlike:
         """Opens the page for its CSRF token, then sends the form."""
         found = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', self.get(url).text)
         return self.request("POST", url, {"csrfmiddlewaretoken": found.group(1) if found else "", **form})
+
+    def submit_from(self, page: str, target: str, form: Mapping[str, str]) -> Answer:
+        """Sends a form to `target` with the CSRF token of another page."""
+        found = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', self.get(page).text)
+        return self.request("POST", target, {"csrfmiddlewaretoken": found.group(1) if found else "", **form})

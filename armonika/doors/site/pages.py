@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import get_language
 from django.views.decorators.http import require_safe
 
 from armonika import policy as policies
+from armonika.gates import clock
 from armonika.policy.render import render as render_policy
 from armonika.trust.vault.errors import Refused
+from armonika.verify.report import freshened
 from armonika.web.session import public
 from armonika.web.store import vault
 
@@ -19,11 +23,17 @@ def language() -> str:
     return (get_language() or "en")[:2]
 
 
+def _report() -> dict[str, Any] | None:
+    """The newest report as it stands now: old proof is stale, not true."""
+    report = vault().trust_report()
+    return freshened(report, clock.now()) if report else None
+
+
 @public
 @require_safe
 def home(request: HttpRequest) -> HttpResponse:
     """What Armonika is."""
-    return render(request, "home.html", {"report": vault().trust_report()})
+    return render(request, "home.html", {"report": _report()})
 
 
 @public
@@ -45,4 +55,4 @@ def privacy(request: HttpRequest, sha256: str | None = None) -> HttpResponse:
 @require_safe
 def trust(request: HttpRequest) -> HttpResponse:
     """The newest report of the verifier, claim by claim."""
-    return render(request, "trust.html", {"report": vault().trust_report(), "policy": render_policy(policies.load(), language())})
+    return render(request, "trust.html", {"report": _report()})

@@ -8,9 +8,31 @@ from collections.abc import Iterator
 from armonika.verify.context import Context
 from armonika.verify.frame import Evidence, Sabotage
 from armonika.verify.page import read
+from armonika.verify.sabotage import swap
 
 TECHNICAL = {"csrfmiddlewaretoken", "password", "professional"}
-EXTRA = "dob nin gender religion photo income address nationality mother blood political union health fax twitter facebook plate passport child note".split()
+EXTRA = [
+    "dob",
+    "nin",
+    "gender",
+    "religion",
+    "photo",
+    "income",
+    "address",
+    "nationality",
+    "mother",
+    "blood",
+    "political",
+    "union",
+    "health",
+    "fax",
+    "twitter",
+    "facebook",
+    "plate",
+    "passport",
+    "child",
+    "note",
+]
 
 
 class Claim:
@@ -22,7 +44,10 @@ class Claim:
         evidence = Evidence()
         for dataset, path in (("account", "register"), ("demo", "demo")):
             declared = {field.name for field in context.policy.dataset(dataset).fields}
-            evidence.expect(declared == {"name", "email", "company", "phone", "role"}, f"{dataset} declares other fields than the sentence names")
+            evidence.expect(
+                declared == {"name", "email", "company", "phone", "role"},
+                f"{dataset} declares other fields than the sentence names",
+            )
             for language in context.policy.languages:
                 asked = set(read(context.visitor().get(context.site(f"/{language}/{path}/")).text).inputs) - TECHNICAL
                 evidence.expect(asked == declared, f"{language}: the form {path} asks for {sorted(asked ^ declared)}")
@@ -42,18 +67,13 @@ class Claim:
         return evidence
 
     def sabotages(self) -> Iterator[Sabotage]:
-        yield Sabotage("the form asks for a date of birth", _swap_path("register", b'<input id="f-phone"', b'<input name="date_of_birth"><input id="f-phone"'))
+        yield Sabotage(
+            "the form asks for a date of birth",
+            swap("/register/", b'<input id="f-phone"', b'<input name="date_of_birth"><input id="f-phone"'),
+        )
         yield Sabotage(
             "a record holds an undeclared field",
-            lambda context: context.planted("UPDATE vault.record SET present = present | (1::bigint << 61) WHERE record_id = (SELECT record_id FROM vault.record LIMIT 1)"),
+            lambda context: context.planted(
+                "UPDATE vault.record SET present = present | (1::bigint << 61) WHERE record_id = (SELECT record_id FROM vault.record LIMIT 1)"
+            ),
         )
-
-
-def _swap_path(path: str, before: bytes, after: bytes):  # type: ignore[no-untyped-def]
-    def route(url, answer):  # type: ignore[no-untyped-def]
-        if f"/{path}/" in url:
-            answer.body = answer.body.replace(before, after, 1)
-        return answer
-
-    return lambda context: context.altered(route)
-

@@ -32,5 +32,16 @@ class Claim:
 
     def sabotages(self) -> Iterator[Sabotage]:
         free = "ALTER TABLE vault.record DROP CONSTRAINT record_origins_check"
-        yield Sabotage("a bought list without origin", lambda c: c.planted(free, f"UPDATE vault.record SET origins = array_fill(0::smallint, ARRAY[cardinality(origins)]) WHERE record_id = {_ONE}"))
-        yield Sabotage("a value that no entry wrote", lambda c: c.planted(f"UPDATE vault.record SET events = array_fill(-1::bigint, ARRAY[cardinality(events)]) WHERE record_id = {_ONE}"))
+        yield Sabotage(
+            "a bought list without origin",
+            lambda c: c.planted(
+                free,
+                f"UPDATE vault.record SET origins = array_fill(0::smallint, ARRAY[cardinality(origins)]) WHERE record_id = {_ONE}",
+            ),
+        )
+        yield Sabotage(
+            "a value that no entry wrote",
+            lambda c: c.planted(
+                f"UPDATE vault.record SET events = array_fill(-1::bigint, ARRAY[cardinality(events)]) WHERE record_id = {_ONE}"
+            ),
+        )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from armonika.verify.claims.c_1a_1 import _swap_path
 from armonika.verify.context import Context
 from armonika.verify.frame import Evidence, Sabotage
 from armonika.verify.page import read
+from armonika.verify.sabotage import swap
 
 
 class Claim:
@@ -22,15 +22,25 @@ class Claim:
                 page = read(context.visitor().get(context.site(f"/{language}/{path}/")).text)
                 for field in context.policy.dataset(dataset).fields:
                     there = page.inputs.get(field.name, {})
-                    evidence.expect(("required" in there) == field.required, f"{language}/{path}: {field.name} is marked wrongly as needed or not")
-                    evidence.expect((field.name in page.optional) == (not field.required), f"{language}/{path}: {field.name} lacks its mark")
+                    evidence.expect(
+                        ("required" in there) == field.required,
+                        f"{language}/{path}: {field.name} is marked wrongly as needed or not",
+                    )
+                    evidence.expect(
+                        (field.name in page.optional) == (not field.required), f"{language}/{path}: {field.name} lacks its mark"
+                    )
                     hint = page.hints.get(field.name, "")
-                    evidence.expect(field.why[language] in hint and field.otherwise[language] in hint, f"{language}/{path}: {field.name} says not why, or what follows")
+                    evidence.expect(
+                        field.why[language] in hint and field.otherwise[language] in hint,
+                        f"{language}/{path}: {field.name} says not why, or what follows",
+                    )
         before = self._count(context)
         address = f"{context.token().lower()}@canary.example"
         good = {"name": "Canary", "email": address, "company": "Canary", "role": "Canary"}
         for missing in good:
-            answer = context.visitor().submit(context.site("/en/demo/"), {name: value for name, value in good.items() if name != missing})
+            answer = context.visitor().submit(
+                context.site("/en/demo/"), {name: value for name, value in good.items() if name != missing}
+            )
             evidence.expect(answer.status == 422, f"a demo request without {missing} answered {answer.status}")
         evidence.expect(self._count(context) == before, "a refused request was stored")
         answer = context.visitor().submit(context.site("/en/demo/"), good)
@@ -41,8 +51,12 @@ class Claim:
         return evidence
 
     def _count(self, context: Context) -> int:
-        return int(context.rows("SELECT count(*) FROM vault.record r JOIN vault.dataset d ON d.id = r.dataset WHERE d.name = 'demo'")[0][0])
+        return int(
+            context.rows("SELECT count(*) FROM vault.record r JOIN vault.dataset d ON d.id = r.dataset WHERE d.name = 'demo'")[0][
+                0
+            ]
+        )
 
     def sabotages(self) -> Iterator[Sabotage]:
-        yield Sabotage("the phone is silently needed", _swap_path("demo", b'id="f-phone"', b'id="f-phone" required'))
-        yield Sabotage("the consequence is left out", _swap_path("register", " · ".encode(), b" "))
+        yield Sabotage("the phone is silently needed", swap("/demo/", b'id="f-phone"', b'id="f-phone" required'))
+        yield Sabotage("the consequence is left out", swap("/register/", " · ".encode(), b" "))

@@ -19,15 +19,28 @@ class Claim:
     def examine(self, context: Context) -> Evidence:
         evidence = Evidence()
         policy = context.policy
-        evidence.expect({purpose.name for purpose in policy.purposes} == SEVEN, "the policy declares other purposes than the sentence names")
-        live = {row[0] for row in context.rows("SELECT p.name FROM vault.declared_purpose d JOIN vault.purpose p ON p.id = d.purpose WHERE d.policy_id = vault.policy_in_force()")}
+        evidence.expect(
+            {purpose.name for purpose in policy.purposes} == SEVEN, "the policy declares other purposes than the sentence names"
+        )
+        live = {
+            row[0]
+            for row in context.rows(
+                "SELECT p.name FROM vault.declared_purpose d JOIN vault.purpose p ON p.id = d.purpose WHERE d.policy_id = vault.policy_in_force()"
+            )
+        }
         evidence.expect(live == SEVEN, f"the database knows other purposes: {sorted(live ^ SEVEN)}")
         allowed = {
             (role, rule.purpose, rule.dataset, field.name)
             for rule in policy.rules if "read" in rule.operations for role in rule.roles
             for field in policy.dataset(rule.dataset).fields if "*" in rule.fields or field.name in rule.fields
         }  # fmt: skip
-        cells = [(role.name, purpose, dataset.name, field.name) for role in policy.roles for purpose in sorted(SEVEN) for dataset in policy.datasets for field in dataset.fields]
+        cells = [
+            (role.name, purpose, dataset.name, field.name)
+            for role in policy.roles
+            for purpose in sorted(SEVEN)
+            for dataset in policy.datasets
+            for field in dataset.fields
+        ]
         with context.undone():
             verdicts = context.rows(
                 """WITH made AS (INSERT INTO vault.session (secret_hash, actor, role, org_id, door, kind, expires_at)
@@ -49,7 +62,9 @@ class Claim:
             )
         for cell, (_, verdict) in zip(cells, answers, strict=True):
             expected = 3 if cell in allowed else 2
-            evidence.expect(verdict == expected, f"{'/'.join(cell)}: {'allowed' if verdict == 3 else 'refused'} against the policy")
+            evidence.expect(
+                verdict == expected, f"{'/'.join(cell)}: {'allowed' if verdict == 3 else 'refused'} against the policy"
+            )
         stray = context.rows(
             "SELECT count(*) FILTER (WHERE p.name IS NULL OR p.name <> ALL (%s)), count(*) FROM vault.audit a LEFT JOIN vault.purpose p ON p.id = a.purpose "
             "WHERE a.granted AND a.operation IN (1, 2, 3, 8)", (sorted(SEVEN),)
@@ -69,7 +84,10 @@ class Claim:
         )
         yield Sabotage(
             "a purpose `other` exists",
-            lambda c: c.planted("INSERT INTO vault.purpose VALUES (99, 'other')", "INSERT INTO vault.declared_purpose VALUES (vault.policy_in_force(), 99, false)"),
+            lambda c: c.planted(
+                "INSERT INTO vault.purpose VALUES (99, 'other')",
+                "INSERT INTO vault.declared_purpose VALUES (vault.policy_in_force(), 99, false)",
+            ),
         )
         yield Sabotage(
             "a read without a purpose",

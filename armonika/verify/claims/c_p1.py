@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from armonika.policy.check import dates
-from armonika.verify.claims.c_t0 import _swap
 from armonika.verify.context import Context
 from armonika.verify.frame import Evidence, Sabotage
+from armonika.verify.sabotage import swap
 
 
 class Claim:
@@ -23,7 +23,10 @@ class Claim:
         now = datetime.now(UTC)
         past = [row for row in versions if row[1] <= now]
         evidence.expect(bool(past), "no version is in force")
-        evidence.expect(len({row[1] for row in versions}) == len(versions) == len({row[2] for row in versions}), "two versions share a date or a hash")
+        evidence.expect(
+            len({row[1] for row in versions}) == len(versions) == len({row[2] for row in versions}),
+            "two versions share a date or a hash",
+        )
         told = context.rows("SELECT version, effective_from, sha256 FROM vault.policies() WHERE in_force")
         evidence.expect(len(told) == 1 and bool(past) and told[0][2] == past[-1][2], "not exactly the newest version is in force")
         evidence.expect(bool(past) and past[-1][2] == context.policy.sha256, "the policy in force is not the one in the checkout")
@@ -31,22 +34,31 @@ class Claim:
             page = context.visitor().get(context.site(f"/{language}/privacy/")).text
             day = context.policy.effective_from
             head = re.sub(r"<[^>]+>", " ", page.partition('class="tag"')[2].partition("</p>")[0])
-            evidence.expect((str(day.day), day.month) in dates(head, language) and str(day.year) in head, f"{language}: the page shows another date")
+            evidence.expect(
+                (str(day.day), day.month) in dates(head, language) and str(day.year) in head,
+                f"{language}: the page shows another date",
+            )
             shown = re.sub(r"\s", "", head)
             evidence.expect(context.policy.sha256 in shown, f"{language}: the page shows another hash")
             evidence.expect(context.policy.version in head, f"{language}: the page shows another version")
         for _, _, sha256 in past:
             answer = context.visitor().get(context.site(f"/en/privacy/{sha256}/"))
-            evidence.expect(answer.status == 200 and sha256 in re.sub(r"\s", "", re.sub(r"<[^>]+>", "", answer.text)), "an earlier version cannot be read")
+            evidence.expect(
+                answer.status == 200 and sha256 in re.sub(r"\s", "", re.sub(r"<[^>]+>", "", answer.text)),
+                "an earlier version cannot be read",
+            )
         for _, effective, sha256 in versions:
             if effective > now:
-                evidence.expect(context.visitor().get(context.site(f"/en/privacy/{sha256}/")).status == 404, "a later version is shown before its time")
+                evidence.expect(
+                    context.visitor().get(context.site(f"/en/privacy/{sha256}/")).status == 404,
+                    "a later version is shown before its time",
+                )
         evidence.summary = f"{len(versions)} version(s); in force since {context.policy.effective_from.isoformat()}"
         return evidence
 
     def sabotages(self) -> Iterator[Sabotage]:
-        yield Sabotage("the page shows the next month", _swap("en", b"1 June 2026", b"1 July 2026"))
-        yield Sabotage("the page shows another hash", _swap("fr", b'class="hash">', b'class="hash">0'))
+        yield Sabotage("the page shows the next month", swap("/en/privacy/", b"1 June 2026", b"1 July 2026"))
+        yield Sabotage("the page shows another hash", swap("/fr/privacy/", b'class="hash">', b'class="hash">0'))
         yield Sabotage(
             "another version took effect unnoticed",
             lambda context: context.planted(

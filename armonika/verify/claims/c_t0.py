@@ -6,17 +6,8 @@ from collections.abc import Iterator
 
 from armonika.verify.context import Context
 from armonika.verify.frame import Evidence, Sabotage
-from armonika.verify.http import Answer
 from armonika.verify.page import read
-
-
-def _swap(language: str, before: bytes, after: bytes):  # type: ignore[no-untyped-def]
-    def route(url: str, answer: Answer) -> Answer:
-        if f"/{language}/privacy/" in url:
-            answer.body = answer.body.replace(before, after, 1)
-        return answer
-
-    return lambda context: context.altered(route)
+from armonika.verify.sabotage import swap
 
 
 class Claim:
@@ -37,7 +28,9 @@ class Claim:
                 there = shown.get(name)
                 evidence.expect(there is not None, f"{language}: sentence {name} is not on the page")
                 if there is not None:
-                    evidence.expect(there.text.strip() == sentence.text[language], f"{language}: sentence {name} says something else")
+                    evidence.expect(
+                        there.text.strip() == sentence.text[language], f"{language}: sentence {name} says something else"
+                    )
                     evidence.expect(there.claims == sentence.claims, f"{language}: sentence {name} is bound to other claims")
             for name in shown.keys() - wanted.keys():
                 evidence.expect(False, f"{language}: orphan sentence {name}")
@@ -50,6 +43,9 @@ class Claim:
         return evidence
 
     def sabotages(self) -> Iterator[Sabotage]:
-        yield Sabotage("an orphan sentence on the English page", _swap("en", b"<p data-sentence=", b"<p>We may do anything.</p><p data-sentence="))
-        yield Sabotage("one word changed only in Arabic", _swap("ar", "الجزائر".encode(), "تونس".encode()))
-        yield Sabotage("a clause is gone from the French page", _swap("fr", b'data-clause="7"', b'data-x="7"'))
+        yield Sabotage(
+            "an orphan sentence on the English page",
+            swap("/en/privacy/", b"<p data-sentence=", b"<p>We may do anything.</p><p data-sentence="),
+        )
+        yield Sabotage("one word changed only in Arabic", swap("/ar/privacy/", "الجزائر".encode(), "تونس".encode()))
+        yield Sabotage("a clause is gone from the French page", swap("/fr/privacy/", b'data-clause="7"', b'data-x="7"'))
