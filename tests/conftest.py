@@ -20,6 +20,7 @@ from armonika.policy.compile import catalogue
 from armonika.store.embedded import Embedded
 from armonika.store.users import user_for
 from armonika.trust.keys.provision import Provisioned, provision
+from tests.live import Live, running
 
 settings.register_profile("ci", derandomize=True, print_blob=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("nightly", max_examples=20000, deadline=None)
@@ -63,3 +64,10 @@ def server() -> Iterator[Server]:
         if embedded:
             embedded.stop()
         shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def live() -> Iterator[Live]:
+    """A whole running system with sample data, shared by the run."""
+    with running() as system:
+        yield system

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -50,6 +51,12 @@ class Context:
 
     def _sent(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
         answer = self.send(method, url, headers, body)
+        for _ in range(6):
+            if answer.status != 429:
+                break
+            # The system slows down whoever tries too often, the verifier too: it waits as it is told.
+            time.sleep(min(int(answer.headers.get("retry-after", "5")), 30))
+            answer = self.send(method, url, headers, body)
         return self.route(url, answer) if self.route else answer
 
     def site(self, path: str) -> str:
@@ -96,7 +103,7 @@ class Context:
             "phone": "+2137" + "".join(secrets.choice("0123456789") for _ in range(16)), "role": self.token(),
         }  # fmt: skip
         password = secrets.token_urlsafe(18)
-        answer = Browserlike(self.send).submit(
+        answer = Browserlike(self._sent).submit(
             self.site("/en/register/"), {**values, "password": password, "professional": "yes"}
         )
         if answer.status != 200:

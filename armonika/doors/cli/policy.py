@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(loaded: policy.Policy, as_json: bool) -> int:
-    from armonika.verify import checks
+    import armonika.verify.checks as checks
 
     findings = check(loaded, checks.names())
     if as_json:

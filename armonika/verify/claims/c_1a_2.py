@@ -31,12 +31,10 @@ class Claim:
         return evidence
 
     def sabotages(self) -> Iterator[Sabotage]:
-        free = "ALTER TABLE vault.record DROP CONSTRAINT record_origins_check"
         yield Sabotage(
             "a bought list without origin",
             lambda c: c.planted(
-                free,
-                f"UPDATE vault.record SET origins = array_fill(0::smallint, ARRAY[cardinality(origins)]) WHERE record_id = {_ONE}",
+                f"UPDATE vault.record SET origins = array_fill(NULL::smallint, ARRAY[cardinality(origins)]) WHERE record_id = {_ONE}",
             ),
         )
         yield Sabotage(

@@ -41,7 +41,11 @@ class Claim:
         report = verify(folder, (folder / "log.vkey").read_text(), held)
         evidence.examined += report.entries
         evidence.failures += report.findings
-        for statement in ("DELETE FROM vault.audit", "UPDATE vault.audit SET reason = 0", "TRUNCATE vault.leaf"):
+        for statement in (
+            "DELETE FROM vault.audit WHERE false",
+            "UPDATE vault.audit SET reason = 0 WHERE false",
+            "DELETE FROM vault.leaf WHERE false",
+        ):
             evidence.expect(self._refused(context, statement), f"not refused: {statement}")
         (text,) = context.rows(
             "SELECT coalesce(string_agg(a::text, ' '), '') FROM vault.audit a WHERE a.subject = %s", (canary.subject,)
@@ -70,18 +74,13 @@ class Claim:
         return False
 
     def sabotages(self) -> Iterator[Sabotage]:
-        free = "ALTER TABLE vault.audit DISABLE TRIGGER keep"
+        # Triggers are silenced for this transaction only, without a lock that would stop the running system.
+        free = "SET LOCAL session_replication_role = replica"
         some = "(SELECT audit_id FROM vault.leaf WHERE leaf_no = 3)"
-        yield Sabotage(
-            "an entry is deleted",
-            rows(free, f"DELETE FROM vault.audit WHERE audit_id = {some}", "ALTER TABLE vault.audit ENABLE TRIGGER keep"),
-        )
+        guarded = "SET LOCAL session_replication_role = origin"
+        yield Sabotage("an entry is deleted", rows(free, f"DELETE FROM vault.audit WHERE audit_id = {some}", guarded))
         yield Sabotage(
             "an entry is altered",
-            rows(
-                free,
-                f"UPDATE vault.audit SET actor = gen_random_uuid() WHERE audit_id = {some}",
-                "ALTER TABLE vault.audit ENABLE TRIGGER keep",
-            ),
+            rows(free, f"UPDATE vault.audit SET actor = gen_random_uuid() WHERE audit_id = {some}", guarded),
         )
         yield Sabotage("the guard against changes is taken away", rows(free))

@@ -42,7 +42,6 @@ class Claim:
         (record,) = context.vault.read(context.vault.service, canary.subject, "account", [*new, "email"], "legal", "verification")
         for name, value in new.items():
             evidence.expect(record.values[name] == value and record.versions[name] == 2, f"the vault holds another {name}")
-        evidence.expect("fee" not in centre.lower(), "a fee is mentioned")
         again = visitor.submit(address, {**form, **{name: context.token() for name in new}})
         evidence.expect(again.status == 409, "a correction made from an old page was stored")
         evidence.control = record.values["email"] == canary.values["email"]

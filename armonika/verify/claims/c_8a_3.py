@@ -81,7 +81,7 @@ class Claim:
     def sabotages(self) -> Iterator[Sabotage]:
         @contextmanager
         def resurrected(context: Context) -> Iterator[Context]:
-            context.database.execute("ALTER TABLE vault.tombstone DISABLE TRIGGER keep")
+            context.database.execute("SET session_replication_role = replica")
             self.after = "WITH gone AS (DELETE FROM vault.tombstone WHERE subject_id = %s RETURNING subject_id) UPDATE vault.subject s SET state = 'active' FROM gone WHERE s.subject_id = gone.subject_id"
             try:
                 yield context
@@ -94,6 +94,6 @@ class Claim:
                 context.database.execute(
                     "UPDATE vault.subject s SET state = 'erased' FROM vault.tombstone t WHERE t.subject_id = s.subject_id AND s.state <> 'erased'"
                 )
-                context.database.execute("ALTER TABLE vault.tombstone ENABLE TRIGGER keep")
+                context.database.execute("RESET session_replication_role")
 
         yield Sabotage("an erasure that only hides, and can be taken back", resurrected)

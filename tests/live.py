@@ -1,0 +1,131 @@
+"""A whole running system for tests: `armonika serve` in a home and on ports of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+CHECKOUT = Path(__file__).parents[1]
+
+
+def free_port() -> int:
+    """The first of 26 ports that are free now."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            first = int(probe.getsockname()[1])
+        if first > 65000:
+            continue
+        try:
+            with contextlib.ExitStack() as stack:
+                for port in (first, first + 1, first + 2, first + 3, first + 25):
+                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        return first
+
+
+@dataclass
+class Live:
+    """The running system."""
+
+    home: Path
+    port: int
+    process: subprocess.Popen[str]
+    output: Path
+
+    @property
+    def site(self) -> str:
+        return f"http://localhost:{self.port}"
+
+    @property
+    def console(self) -> str:
+        return f"http://localhost:{self.port + 1}"
+
+    @property
+    def api(self) -> str:
+        return f"http://localhost:{self.port + 2}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "ARMONIKA_HOME": str(self.home), "ARMONIKA_PORT": str(self.port)}
+
+    def command(self, *words: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+        """Runs an `armonika` command against this system."""
+        return subprocess.run(
+            [sys.executable, "-m", "armonika.doors.cli.main", *words], env=self.environment, cwd=CHECKOUT, capture_output=True, text=True, timeout=timeout, check=False
+        )
+
+    def letters(self, to: str, seconds: float = 15) -> list[dict[str, str]]:
+        """Letters to an address, newest first; waits for the first."""
+        end = time.monotonic() + seconds
+        while True:
+            with urllib.request.urlopen(f"http://localhost:{self.port + 3}/letters.json", timeout=5) as response:
+                found = [letter for letter in json.loads(response.read()) if letter["to"].lower() == to.lower()]
+            if found or time.monotonic() > end:
+                return found
+            time.sleep(0.1)
+
+    def sign_in(self, role: str) -> tuple[str, str]:
+        """Address and password of a sample sign-in: `admin`, `billing`, `support`, …"""
+        for line in (self.home / "sample-sign-ins.txt").read_text().splitlines():
+            if f"({role}," in line:
+                _, address, password, *_ = line.split()
+                return address, password
+        raise KeyError(role)
+
+    def token(self) -> str:
+        """The sample token of the machine API."""
+        return next(line.split()[1] for line in (self.home / "sample-sign-ins.txt").read_text().splitlines() if line.strip().startswith("token"))
+
+
+def start(home: Path, port: int, sample: bool = True, seconds: float = 90, extra: dict[str, str] | None = None) -> Live:
+    """Starts `armonika serve` and waits until it says that it runs."""
+    output = home / "serve.out"
+    home.mkdir(parents=True, exist_ok=True)
+    with output.open("w") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "armonika.doors.cli.main", "serve", *(["--sample"] if sample else [])], cwd=CHECKOUT, stdout=file, stderr=subprocess.STDOUT, text=True,
+            env={**os.environ, "ARMONIKA_HOME": str(home), "ARMONIKA_PORT": str(port), **(extra or {})}, start_new_session=True,
+        )  # fmt: skip
+    live = Live(home, port, process, output)
+    end = time.monotonic() + seconds
+    while "Ctrl-C stops everything" not in output.read_text():
+        if process.poll() is not None or time.monotonic() > end:
+            process.kill()
+            logs = "".join(path.read_text()[-800:] for path in sorted((home / "logs").glob("*.log")))
+            raise AssertionError(f"serve did not start: {output.read_text()[-2000:]}\n{logs}")
+        time.sleep(0.1)
+    return live
+
+
+def stop(live: Live) -> int:
+    """Ctrl-C; returns the exit status."""
+    live.process.send_signal(signal.SIGINT)
+    return live.process.wait(60)
+
+
+@contextlib.contextmanager
+def running() -> Iterator[Live]:
+    """A fresh system with sample data, removed afterwards."""
+    home = Path(tempfile.mkdtemp(prefix="armonika-live-", dir="/var/tmp"))
+    home.chmod(0o755)
+    live = start(home, free_port())
+    try:
+        yield live
+    finally:
+        if live.process.poll() is None:
+            stop(live)
+        shutil.rmtree(home, ignore_errors=True)
