@@ -19,7 +19,9 @@ from armonika.flows import jobs
 from armonika.policy.compile import catalogue
 from armonika.store.embedded import Embedded
 from armonika.store.users import user_for
-from armonika.trust.keys.provision import Provisioned, provision
+from armonika.trust.keys.provision import Provisioned, issue_token, provision
+from armonika.trust.vault import Vault, secret_hash
+from tests.doors import Doors
 from tests.live import Live, running
 
 settings.register_profile("ci", derandomize=True, print_blob=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -71,3 +73,13 @@ def live() -> Iterator[Live]:
     """A whole running system with sample data, shared by the run."""
     with running() as system:
         yield system
+
+
+@pytest.fixture(scope="session")
+def doors(server: object) -> Iterator[Doors]:
+    provisioned, dsn = server.provisioned, server.dsn  # type: ignore[attr-defined]
+    vaults = [Vault.open(provisioned.credentials(door), dsn, size=4) for door in ("site", "console", "api", "verifier")]
+    token = secret_hash(issue_token(server.admin_dsn, label="vault-tests"))  # type: ignore[attr-defined]
+    yield Doors(server, *vaults, token)
+    for vault in vaults:
+        vault.close()

@@ -65,7 +65,13 @@ class Live:
     def command(self, *words: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         """Runs an `armonika` command against this system."""
         return subprocess.run(
-            [sys.executable, "-m", "armonika.doors.cli.main", *words], env=self.environment, cwd=CHECKOUT, capture_output=True, text=True, timeout=timeout, check=False
+            [sys.executable, "-m", "armonika.doors.cli.main", *words],
+            env=self.environment,
+            cwd=CHECKOUT,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
         )
 
     def letters(self, to: str, seconds: float = 15) -> list[dict[str, str]]:
@@ -88,7 +94,11 @@ class Live:
 
     def token(self) -> str:
         """The sample token of the machine API."""
-        return next(line.split()[1] for line in (self.home / "sample-sign-ins.txt").read_text().splitlines() if line.strip().startswith("token"))
+        return next(
+            line.split()[1]
+            for line in (self.home / "sample-sign-ins.txt").read_text().splitlines()
+            if line.strip().startswith("token")
+        )
 
 
 def start(home: Path, port: int, sample: bool = True, seconds: float = 90, extra: dict[str, str] | None = None) -> Live:

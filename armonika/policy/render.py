@@ -91,6 +91,8 @@ def render_text(policy: Policy, language: str) -> str:
 def _tables(policy: Policy, clause: str, language: str) -> Sequence[Table]:
     index = ("en", "fr", "ar").index(language)
 
+    comma = "، " if language == "ar" else ", "
+
     def word(key: str) -> str:
         return _WORDS[key][index]
 
@@ -100,7 +102,7 @@ def _tables(policy: Policy, clause: str, language: str) -> Sequence[Table]:
                 f"{word('fields')}: {dataset.label[language]}", (word("data"), word("why"), word("purpose"), word("kept")),
                 tuple(
                     (field.label[language] + ("" if field.required else f" ({word('optional')})"), field.why[language],
-                     ", ".join(policy.purpose(name).label[language] for name in field.purposes), policy.retention_of(field).label[language])
+                     comma.join(policy.purpose(name).label[language] for name in field.purposes), policy.retention_of(field).label[language])
                     for field in dataset.fields
                 ),
             )
@@ -120,7 +122,7 @@ def _tables(policy: Policy, clause: str, language: str) -> Sequence[Table]:
         return [
             Table(
                 word("periods"), (word("data"), word("kept")),
-                tuple((", ".join(dict.fromkeys(d.label[language] for d in policy.datasets if any(f.retention == r.name for f in d.fields))), r.label[language]) for r in policy.retention),
+                tuple((comma.join(dict.fromkeys(d.label[language] for d in policy.datasets if any(f.retention == r.name for f in d.fields))), r.label[language]) for r in policy.retention),
             )
         ]  # fmt: skip
     if clause == "9":

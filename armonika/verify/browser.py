@@ -77,7 +77,10 @@ def crawl(context: Context, script: str = "") -> Crawl:
             seen.probe_blocked = bool(page.evaluate(_PROBE))
             jar = context.signed_in(canary).jar
             page.context.add_cookies(
-                [{"name": n, "value": v, "url": context.settings.site_url, "secure": True, "httpOnly": True} for n, v in jar.items()]
+                [
+                    {"name": n, "value": v, "url": context.settings.site_url, "secure": True, "httpOnly": True}
+                    for n, v in jar.items()
+                ]
             )
             for language in context.policy.languages:
                 for path in MEMBER:

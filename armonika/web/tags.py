@@ -26,11 +26,17 @@ def moment(value: datetime, language: str) -> SafeString:
     """Day and time in Algiers, with its machine form."""
     local = value.astimezone(ALGIERS)
     return format_html(
-        '<time datetime="{}">{}, <bdi dir="ltr">{}</bdi></time>',
+        '<time datetime="{}">{} <bdi dir="ltr">{}</bdi></time>',
         local.isoformat(timespec="seconds"),
         day(value, language),
         local.strftime("%H:%M"),
     )
+
+
+@register.filter
+def listed(values: list[str], language: str) -> str:
+    """Words in a row, with the comma of the script."""
+    return ("، " if language == "ar" else ", ").join(values)
 
 
 @register.filter

@@ -17,7 +17,11 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.live import Live
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(240), pytest.mark.skipif(not shutil.which("chromium"), reason="Chromium is not installed (apt-get install chromium libatomic1)")]
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.timeout(240),
+    pytest.mark.skipif(not shutil.which("chromium"), reason="Chromium is not installed (apt-get install chromium libatomic1)"),
+]
 PICTURES = Path(__file__).parents[2] / "build" / "screenshots"
 WORDS = {"en": "delete", "fr": "supprimer", "ar": "حذف"}
 ARGUMENTS = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
@@ -26,7 +30,9 @@ ARGUMENTS = ["--disable-background-networking", "--disable-component-update", "-
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=shutil.which("chromium"), chromium_sandbox=os.geteuid() != 0, args=ARGUMENTS)
+        started = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), chromium_sandbox=os.geteuid() != 0, args=ARGUMENTS
+        )
         yield started
         started.close()
 
@@ -35,12 +41,21 @@ class Watched:
     """A page that keeps every console error and every request to another origin."""
 
     def __init__(self, browser: Browser, origin: str, dark: bool = False, width: int = 1280) -> None:
-        self.page: Page = browser.new_context(color_scheme="dark" if dark else "light", viewport={"width": width, "height": 900}).new_page()
+        self.page: Page = browser.new_context(
+            color_scheme="dark" if dark else "light", viewport={"width": width, "height": 900}
+        ).new_page()
         self.page.set_default_timeout(15000)
         self.errors: list[str] = []
-        self.page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" and "status of 4" not in message.text else None)
+        self.page.on(
+            "console",
+            lambda message: (
+                self.errors.append(message.text) if message.type == "error" and "status of 4" not in message.text else None
+            ),
+        )
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("request", lambda request: self.errors.append(f"asked {request.url}") if not request.url.startswith(origin) else None)
+        self.page.on(
+            "request", lambda request: self.errors.append(f"asked {request.url}") if not request.url.startswith(origin) else None
+        )
 
     def looked(self, name: str) -> None:
         """Takes a picture, runs axe, and fails on anything it or the console found."""
@@ -49,7 +64,9 @@ class Watched:
         found = Axe().run(self.page)
         assert found.violations_count == 0, f"{name}: {found.generate_report()}"
         assert not self.errors, self.errors
-        assert self.page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"), f"{name} is wider than the window"
+        assert self.page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"), (
+            f"{name} is wider than the window"
+        )
 
 
 def link_of(live: Live, address: str) -> str:
@@ -73,7 +90,13 @@ def test_a_member_registers_sees_exports_corrects_and_deletes(live: Live, browse
     page.click("main form button")
     expect(page.locator("[role=alert]")).to_be_visible()
     watched.looked(f"{language}-register-faults")
-    for name, value in {"name": "نور Benali", "email": address, "company": "SARL Essai", "role": "Directrice", "password": password}.items():
+    for name, value in {
+        "name": "نور Benali",
+        "email": address,
+        "company": "SARL Essai",
+        "role": "Directrice",
+        "password": password,
+    }.items():
         page.fill(f"#f-{name}", value)
     page.check("#f-professional")
     page.click("main form button")

@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.vault.conftest import Doors
+from tests.doors import Doors
 
 GRANTS = Path(__file__).parents[2] / "armonika" / "store" / "sql" / "functions" / "grants.sql"
 DOORS = ("site", "console", "api", "worker", "sealer", "verifier", "mailin", "timpani")

@@ -10,7 +10,7 @@ from armonika.trust.vault import secret_hash
 from armonika.trust.vault.envelope import Envelope
 from armonika.trust.vault.errors import KeyUnavailable, Refused, SessionEnded
 from armonika.trust.vault.types import NewRecord
-from tests.vault.conftest import Doors
+from tests.doors import Doors
 
 
 def staff_member(doors: Doors) -> tuple[object, object]:

@@ -17,7 +17,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from tests.vault.conftest import Doors
+from tests.doors import Doors
 
 Attack = Callable[[Doors, UUID], int]
 

@@ -1,17 +1,14 @@
-"""People and actors for the vault's tests. The `server` fixture (tests/conftest.py) is a real PostgreSQL with everything installed."""
+"""Open vaults of several doors on the test server, and raw connections with the same rights."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 import psycopg
-import pytest
 from psycopg.conninfo import make_conninfo
 
-from armonika.trust.keys.provision import issue_token
-from armonika.trust.vault import Vault, secret_hash
+from armonika.trust.vault import Vault
 from armonika.trust.vault.types import Created, NewRecord, SecretHash
 
 FIELDS = ("name", "email", "company", "phone", "role")
@@ -47,13 +44,3 @@ class Doors:
 
     def admin(self) -> psycopg.Connection[tuple[object, ...]]:
         return psycopg.connect(self.server.admin_dsn, autocommit=True)  # type: ignore[attr-defined]
-
-
-@pytest.fixture(scope="session")
-def doors(server: object) -> Iterator[Doors]:
-    provisioned, dsn = server.provisioned, server.dsn  # type: ignore[attr-defined]
-    vaults = [Vault.open(provisioned.credentials(door), dsn, size=4) for door in ("site", "console", "api", "verifier")]
-    token = secret_hash(issue_token(server.admin_dsn, label="vault-tests"))  # type: ignore[attr-defined]
-    yield Doors(server, *vaults, token)
-    for vault in vaults:
-        vault.close()
