@@ -20,7 +20,7 @@ def sign_in(vault: Vault, dataset: str, email: str, password: str, client: str) 
         address = canonical_email(email)
     except Invalid:
         address = "?" + email[:254]
-    vault.throttle(f"sign-in/client/{client}".encode(), 30, 30)
+    vault.throttle(f"sign-in/client/{client}".encode(), 60, 60)
     vault.throttle(f"sign-in/pair/{address}/{client}".encode(errors="replace"), 6, 8)
     vault.throttle(f"sign-in/account/{address}".encode(errors="replace"), 60, 60)
     try:

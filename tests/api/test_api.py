@@ -27,7 +27,11 @@ def api(live: Live) -> httpx.Client:
 
 
 def create(api: httpx.Client, **values: str) -> dict[str, str]:
-    body = {"dataset": "account", **USE, "values": {"name": "Nour", "email": f"{uuid4().hex}@org.example", "company": "C", "role": "R"} | values}
+    body = {
+        "dataset": "account",
+        **USE,
+        "values": {"name": "Nour", "email": f"{uuid4().hex}@org.example", "company": "C", "role": "R"} | values,
+    }
     answer = api.post("/v1/people", json=body)
     assert answer.status_code == 201, answer.text
     made: dict[str, str] = answer.json()
@@ -51,7 +55,12 @@ def test_a_person_goes_all_the_way(api: httpx.Client) -> None:
     assert answer.headers["cache-control"] == "no-store"
     found = api.post("/v1/lookups", json={"dataset": "account", "email": email.upper(), "fields": ["name"], **USE}).json()
     assert [entry["id"] for entry in found["people"]] == [made["id"]]
-    assert api.patch(person, json={"dataset": "account", "record": made["record"], "values": {"name": "Nouvelle"}, **USE}).status_code == 200
+    assert (
+        api.patch(
+            person, json={"dataset": "account", "record": made["record"], "values": {"name": "Nouvelle"}, **USE}
+        ).status_code
+        == 200
+    )
     assert api.get(person, params=READ).json()["records"][0]["values"]["name"] == "Nouvelle"
     assert api.put(f"{person}/restriction", json=USE).status_code == 200
     problem(api.get(person, params=READ), 423)
@@ -59,7 +68,9 @@ def test_a_person_goes_all_the_way(api: httpx.Client) -> None:
     assert api.get(person, params=READ).status_code == 200
     assert api.delete(person, params=USE).json()["erased"] == 1
     problem(api.get(person, params=READ), 404)
-    assert api.post("/v1/lookups", json={"dataset": "account", "email": email, "fields": ["name"], **USE}).json() == {"people": []}
+    assert api.post("/v1/lookups", json={"dataset": "account", "email": email, "fields": ["name"], **USE}).json() == {
+        "people": []
+    }
 
 
 def test_unknown_erased_and_foreign_ids_have_one_answer_and_one_time(api: httpx.Client, live: Live) -> None:
@@ -92,9 +103,16 @@ def test_without_a_living_token_nothing_is_told(live: Live, token: str | None, h
 
 def test_tokens_in_lower_case_scheme_work_and_in_the_query_do_not(api: httpx.Client, live: Live) -> None:
     person = create(api)["id"]
-    assert httpx.get(f"{live.api}/v1/people/{person}", params=READ, headers={"Authorization": f"bearer {live.token()}"}).status_code == 200
+    assert (
+        httpx.get(f"{live.api}/v1/people/{person}", params=READ, headers={"Authorization": f"bearer {live.token()}"}).status_code
+        == 200
+    )
     assert httpx.get(f"{live.api}/v1/people/{person}", params={**READ, "access_token": live.token()}).status_code == 401
-    twice = httpx.get(f"{live.api}/v1/people/{person}", params=READ, headers=[("Authorization", f"Bearer {live.token()}"), ("Authorization", "Bearer x")])
+    twice = httpx.get(
+        f"{live.api}/v1/people/{person}",
+        params=READ,
+        headers=[("Authorization", f"Bearer {live.token()}"), ("Authorization", "Bearer x")],
+    )
     assert twice.status_code == 401
 
 
@@ -106,7 +124,11 @@ def test_tokens_in_lower_case_scheme_work_and_in_the_query_do_not(api: httpx.Cli
     ],
 )  # fmt: skip
 def test_values_that_cannot_be_used_are_refused_and_not_repeated(api: httpx.Client, values: dict[str, str]) -> None:
-    body = {"dataset": "account", **USE, "values": {"name": "N", "email": f"{uuid4().hex}@org.example", "company": "C", "role": "R"} | values}
+    body = {
+        "dataset": "account",
+        **USE,
+        "values": {"name": "N", "email": f"{uuid4().hex}@org.example", "company": "C", "role": "R"} | values,
+    }
     answer = api.post("/v1/people", json=body)
     assert answer.status_code in (400, 422), answer.text
     assert not any(value[:12].strip() and value[:12] in answer.text for value in values.values())
@@ -133,7 +155,10 @@ def test_other_errors_are_problems_too(api: httpx.Client) -> None:
     problem(api.get(f"/v1/people/{uuid4()}", params={**READ, "purpose": "improve", "reason": "integration"}), 403)
     email = f"{uuid4().hex}@org.example"
     create(api, email=email)
-    answer = api.post("/v1/people", json={"dataset": "account", **USE, "values": {"name": "N", "email": email.upper(), "company": "C", "role": "R"}})
+    answer = api.post(
+        "/v1/people",
+        json={"dataset": "account", **USE, "values": {"name": "N", "email": email.upper(), "company": "C", "role": "R"}},
+    )
     assert email.upper() not in problem(answer, 409)["detail"]  # type: ignore[operator]
 
 

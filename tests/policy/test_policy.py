@@ -62,7 +62,9 @@ def test_each_contradiction_is_found_where_it_stands(before: str, after: str, wh
             changed(before, after)
         return
     found = check(changed(before, after), checks.names())
-    assert any(finding.where.startswith(where) and problem in f"{finding.problem} {finding.mend}" for finding in found), [str(f) for f in found]
+    assert any(finding.where.startswith(where) and problem in f"{finding.problem} {finding.mend}" for finding in found), [
+        str(f) for f in found
+    ]
     assert all(finding.mend for finding in found)
 
 

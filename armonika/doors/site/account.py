@@ -35,7 +35,7 @@ def demo(request: HttpRequest) -> HttpResponse:
     """Ask for a demo."""
     if request.method != "POST":
         return _form(request, "demo.html", "demo", {}, 200)
-    vault().throttle(f"demo/{client_of(request)}".encode(), 5, 10)
+    vault().throttle(f"demo/{client_of(request)}".encode(), 20, 60)
     try:
         demo_flow.request_demo(vault(), policies.load(), request.POST.dict())
     except Faults as found:
@@ -49,7 +49,7 @@ def register(request: HttpRequest) -> HttpResponse:
     """Register an organisation."""
     if request.method != "POST":
         return _form(request, "register.html", "account", {}, 200)
-    vault().throttle(f"register/{client_of(request)}".encode(), 10, 20)
+    vault().throttle(f"register/{client_of(request)}".encode(), 20, 60)
     typed = request.POST
     try:
         register_flow.register_organisation(

@@ -59,4 +59,4 @@ class Claim:
 
     def sabotages(self) -> Iterator[Sabotage]:
         yield Sabotage("the phone is silently needed", swap("/demo/", b'id="f-phone"', b'id="f-phone" required'))
-        yield Sabotage("the consequence is left out", swap("/register/", " · ".encode(), b" "))
+        yield Sabotage("the consequence is left out", swap("/register/", b'id="h-phone">', b'id="h-phone"></p><p>'))

@@ -1,0 +1,47 @@
+"""`armonika verify --sabotage` against a running system: every claim of this release is proven, and every sabotage caught."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+
+import pytest
+
+from armonika.verify import checks
+from armonika.verify.scan import Scanner, forms
+from tests.live import Live
+
+BROWSER = {"9a.1", "9b.1"}
+
+
+@pytest.mark.timeout(600)
+def test_every_claim_is_proven_and_every_sabotage_caught(live: Live) -> None:
+    done = live.command("verify", "--sabotage", "--json", timeout=590)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+    report = json.loads(done.stdout)
+    rows = {row["claim"]: row for row in report["claims"]}
+    assert len(rows) == 110
+    for claim in checks.names():
+        if claim in BROWSER and not shutil.which("chromium"):
+            assert rows[claim]["verdict"] == "UNPROVEN"
+            continue
+        assert rows[claim]["verdict"] == "TRUE", rows[claim]
+        assert rows[claim]["examined"] > 0
+        assert rows[claim]["planted"] == rows[claim]["caught"] > 0
+    assert all(row["verdict"] == "UNPROVEN" and row["summary"] for claim, row in rows.items() if claim not in checks.names())
+    left = live.command("verify", "1a.2", "--no-publish")
+    assert left.returncode == 0
+    page = live.command("audit", "verify", "--json")
+    assert page.returncode == 0, page.stdout
+    assert json.loads(page.stdout)["findings"] == []
+
+
+@pytest.mark.parametrize("token", ["k3Wm9ZpQ2xTr8LfNv5Bd", "ابتثجحخدذرزسشصضطظعغف"])
+def test_the_scanner_finds_a_token_in_every_encoding_and_nothing_in_noise(token: str) -> None:
+    scanner = Scanner([token])
+    for form in forms(token):
+        assert scanner.data(b"\x00noise" + form + b"noise"), form
+    for shift in range(6):
+        assert scanner.data(b"xx" + base64.b64encode(b"q" * shift + token.encode() + b"rest of it")), shift
+    assert not scanner.data(b"nothing of the kind " * 1000)
