@@ -130,7 +130,7 @@ class Embedded:
             if self.user:
                 os.chown(log, self.user.uid, self.user.gid)
             self.process = subprocess.Popen(
-                self._command(str(binaries() / "postgres"), "-D", str(self.data), "-k", str(self.socket), "-p", str(PORT)),
+                self._command("setpriv", "--pdeathsig", "INT", "--", str(binaries() / "postgres"), "-D", str(self.data), "-k", str(self.socket), "-p", str(PORT)),
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd="/", start_new_session=True,
             )  # fmt: skip
         self.wait_ready(log, timeout)

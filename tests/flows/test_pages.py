@@ -117,8 +117,12 @@ def test_what_cannot_be_used_is_refused_and_kept_in_the_form(live: Live, field: 
 
 
 def test_ten_megabytes_are_refused(live: Live) -> None:
-    answer = visitor().submit(f"{live.site}/en/demo/", {"name": "x" * 10_000_000})
-    assert answer.status in (400, 413)
+    try:
+        status = visitor().submit(f"{live.site}/en/demo/", {"name": "x" * 10_000_000}).status
+    except (BrokenPipeError, ConnectionResetError):
+        status = 413  # refused before the body was through: the connection is closed on the sender
+    assert status in (400, 413)
+    assert visitor().get(f"{live.site}/en/demo/").status == 200
 
 
 @pytest.mark.parametrize(
@@ -145,7 +149,8 @@ def test_a_taken_address_in_another_form_looks_the_same_and_its_owner_gets_a_let
     assert answers[0] == answers[1]
     end = time.monotonic() + 15
     while time.monotonic() < end:
-        letters = [letter for address in {first.format(mark), second.format(mark)} for letter in live.letters(address, seconds=0)]
+        found = [letter for address in {first.format(mark), second.format(mark)} for letter in live.letters(address, seconds=0)]
+            letters = list({letter["id"]: letter for letter in found}.values())
         if len(letters) >= 2:
             break
         time.sleep(0.2)
