@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -161,8 +162,6 @@ def test_a_missing_root_key_stops_the_start_with_a_way_out_and_changes_nothing(h
 
 
 def test_a_port_in_use_is_named(home: Path) -> None:
-    import socket
-
     port = free_port()
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", port + 1))

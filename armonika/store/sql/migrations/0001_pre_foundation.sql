@@ -76,7 +76,7 @@ CREATE TABLE vault.record (
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     present bigint NOT NULL,
     versions int[] NOT NULL,
-    ciphertexts bytea[] STORAGE EXTERNAL NOT NULL,
+    ciphertexts bytea[] NOT NULL,
     origins smallint[] NOT NULL CHECK (array_position(origins, 0::smallint) IS NULL),
     events bigint[] NOT NULL,
     PRIMARY KEY (subject_id, record_id),
@@ -85,10 +85,12 @@ CREATE TABLE vault.record (
 CREATE TABLE vault.data_key (
     subject_id uuid NOT NULL, record_id uuid NOT NULL,
     compartment smallint NOT NULL REFERENCES vault.compartment, epoch int NOT NULL, kind smallint NOT NULL CHECK (kind IN (1, 2)),
-    wrapped bytea STORAGE EXTERNAL NOT NULL,
+    wrapped bytea NOT NULL,
     PRIMARY KEY (subject_id, record_id),
     FOREIGN KEY (subject_id, record_id) REFERENCES vault.record ON DELETE CASCADE
 ) WITH (fillfactor = 80);
+ALTER TABLE vault.record ALTER COLUMN ciphertexts SET STORAGE EXTERNAL;
+ALTER TABLE vault.data_key ALTER COLUMN wrapped SET STORAGE EXTERNAL;
 CREATE TABLE vault.lookup (
     dataset smallint NOT NULL, ordinal smallint NOT NULL, epoch int NOT NULL, digest bytea NOT NULL CHECK (octet_length(digest) = 32),
     subject_id uuid NOT NULL, record_id uuid NOT NULL, sole boolean NOT NULL,
