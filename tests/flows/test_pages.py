@@ -150,7 +150,7 @@ def test_a_taken_address_in_another_form_looks_the_same_and_its_owner_gets_a_let
     end = time.monotonic() + 15
     while time.monotonic() < end:
         found = [letter for address in {first.format(mark), second.format(mark)} for letter in live.letters(address, seconds=0)]
-            letters = list({letter["id"]: letter for letter in found}.values())
+        letters = list({letter["id"]: letter for letter in found}.values())
         if len(letters) >= 2:
             break
         time.sleep(0.2)
