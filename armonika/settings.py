@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +57,13 @@ class Settings:
     @property
     def audit_log(self) -> Path:
         return self.home / "log"
+
+    @property
+    def credentials(self) -> Path:
+        """Where the processes' credentials lie while it runs: memory-backed where the machine has it; owner-only either way."""
+        name = f"armonika-{os.geteuid()}-{zlib.crc32(str(self.home).encode()):08x}"
+        memory = Path("/dev/shm")
+        return memory / name if os.access(memory, os.W_OK) else self.run / "credentials"
 
     @property
     def run(self) -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,13 +44,6 @@ class Installation:
     dsn: str = ""
     _lock: int = -1
 
-    @property
-    def credentials(self) -> Path:
-        """Memory-backed where the machine has it; owner-only either way."""
-        name = f"armonika-{os.geteuid()}-{zlib.crc32(str(self.settings.home).encode()):08x}"
-        memory = Path("/dev/shm")
-        return memory / name if os.access(memory, os.W_OK) else self.settings.run / "credentials"
-
     def user(self, process: str) -> User | None:
         """The user of a process when started as root; None when everything runs as one ordinary user."""
         return user_for(process) if os.geteuid() == 0 else None
@@ -88,8 +80,8 @@ class Installation:
         """Writes the credentials of `door` for its user alone; returns the environment and user to start it with."""
         assert self.provisioned is not None
         user = self.user(door)
-        folder = self.credentials / door
-        self.credentials.mkdir(mode=0o711, exist_ok=True)
+        folder = self.settings.credentials / door
+        self.settings.credentials.mkdir(mode=0o711, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
         if door in DOORS:
             self.provisioned.write_credentials(door, folder, (user.uid, user.gid) if user else None)
@@ -101,7 +93,7 @@ class Installation:
 
     def close(self) -> None:
         """Takes down what the run needed."""
-        shutil.rmtree(self.credentials, ignore_errors=True)
+        shutil.rmtree(self.settings.credentials, ignore_errors=True)
         if self.embedded:
             self.embedded.stop()
         if self._lock >= 0:

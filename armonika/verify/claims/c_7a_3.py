@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from armonika.supervisor.installation import Installation
 from armonika.verify.context import Context
 from armonika.verify.frame import Evidence, Sabotage
 from armonika.verify.scan import Scanner
@@ -36,7 +35,7 @@ class Claim:
         planted.write_bytes(b"\x00" + control.encode("utf-16-le") + b"\n" + control.encode().hex().encode())
         try:
             scanner = Scanner([*tokens, control])
-            memory = Installation(context.settings).credentials
+            memory = context.settings.credentials
             places: list[Path] = [home, *([memory] if memory.exists() else [])]
             found: dict[str, set[str]] = {}
             for path, token, name in [*scanner.files_below(places), *scanner.processes()]:
