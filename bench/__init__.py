@@ -1,0 +1,1 @@
+"""Benchmarks: ratios in one run against limits measured on the same data."""
