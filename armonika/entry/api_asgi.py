@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from armonika.doors.api.app import build
+from armonika.doors.api.fast import FastRead
 from armonika.gates import log
 from armonika.supervisor.launch import tie
 from armonika.trust.keys import credentials
@@ -19,4 +20,4 @@ async def open_vault() -> AsyncVault:
     return await AsyncVault.open(credentials.load("api"), os.environ["ARMONIKA_DSN"], size=6)
 
 
-application = build(open_vault)
+application = FastRead(build(open_vault))

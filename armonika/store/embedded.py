@@ -26,7 +26,7 @@ PORT = 5432
 DATABASE = "armonika"
 # Values must never reach the server's log; nothing may be prepared for two-phase commit (docs/security).
 SETTINGS = {
-    "listen_addresses": "''", "password_encryption": "scram-sha-256", "max_connections": "60", "shared_buffers": "256MB", "wal_level": "replica",
+    "listen_addresses": "''", "password_encryption": "scram-sha-256", "max_connections": "120", "shared_buffers": "256MB", "wal_level": "replica",
     "synchronous_commit": "on", "fsync": "on", "full_page_writes": "on", "max_prepared_transactions": "0", "wal_compression": "off", "jit": "off",
     "log_statement": "none", "log_min_duration_statement": "-1", "log_parameter_max_length": "0", "log_parameter_max_length_on_error": "0",
     "log_error_verbosity": "terse", "log_min_error_statement": "panic", "debug_print_plan": "off", "wal_writer_delay": "10ms", "max_wal_size": "2GB",

@@ -237,6 +237,14 @@ def test_the_vaults_attacks_hold_on_postgresql_15_too(tmp_path: Path) -> None:
                 env={**os.environ, "ARMONIKA_TEST_DATABASE_URL": url}, timeout=200, check=False,
             )  # fmt: skip
             assert done.returncode == 0, done.stdout[-3000:]
+            home = folder / "home"
+            home.mkdir(mode=0o755)
+            folder.chmod(0o755)
+            live = start(home, free_port(), extra={"ARMONIKA_DATABASE_URL": url})
+            try:
+                assert healthy(live), "the whole system runs on a server of one's own"
+            finally:
+                assert stop(live) == 0
         finally:
             run(f"{binaries}/pg_ctl", "-D", f"{folder}/data", "-m", "immediate", "stop")
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -98,7 +99,11 @@ _ALPHABET = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01234
 
 def token_of(request: Request[Any, Any, Any]) -> SecretHash:
     """The hash of the bearer token (RFC 6750: one header, scheme in any letter case). Raises SessionEnded."""
-    values = request.headers.getall("authorization", [])
+    return token_from(request.headers.getall("authorization", []))
+
+
+def token_from(values: Sequence[str]) -> SecretHash:
+    """The hash of the token in the Authorization headers of a request. Raises SessionEnded."""
     if len(values) == 1:
         scheme, _, token = values[0].partition(" ")
         if scheme.lower() == "bearer" and 20 <= len(token) <= 200 and _ALPHABET.issuperset(token):

@@ -9,7 +9,7 @@ import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
-from armonika.trust.vault.errors import Duplicate, Invalid, Refused, SessionEnded, Throttled, VaultError
+from armonika.trust.vault.errors import Refused, SessionEnded, Throttled, VaultError
 
 log = logging.getLogger("armonika.api")
 _TITLES = {
@@ -25,28 +25,39 @@ _DETAILS = {
 }  # fmt: skip
 
 
-def problem(status: int, code: str, detail: str | None = None, headers: dict[str, str] | None = None) -> Response[bytes]:
-    """One problem document."""
+def document(status: int, code: str, detail: str | None = None) -> bytes:
+    """One problem as JSON."""
     content: dict[str, Any] = {
         "type": f"urn:armonika:problem:{code}",
         "title": _TITLES.get(status, "Failed"),
         "status": status,
         "detail": detail or _DETAILS.get(status, ""),
     }
-    return Response(msgspec.json.encode(content), status_code=status, media_type="application/problem+json", headers=headers)
+    return msgspec.json.encode(content)
 
 
-def of_vault(request: Request[Any, Any, Any], error: VaultError) -> Response[bytes]:
-    """A vault error."""
-    headers = {"Cache-Control": "no-store"}
+def problem(status: int, code: str, detail: str | None = None, headers: dict[str, str] | None = None) -> Response[bytes]:
+    """One problem as an answer."""
+    return Response(document(status, code, detail), status_code=status, media_type="application/problem+json", headers=headers)
+
+
+def content_of(error: VaultError) -> tuple[int, bytes, dict[str, str]]:
+    """Status, document and headers of a vault error."""
+    headers: dict[str, str] = {}
     if isinstance(error, SessionEnded):
         headers["WWW-Authenticate"] = 'Bearer realm="armonika"'
     if isinstance(error, Throttled):
         headers["Retry-After"] = str(int(error.retry_after) + 1)
     known = None if isinstance(error, Refused | SessionEnded) and error.status != 403 else str(error)
-    if isinstance(error, Invalid | Duplicate):
-        known = str(error)
-    return problem(error.status, error.code, known, headers)
+    return error.status, document(error.status, error.code, known), headers
+
+
+def of_vault(request: Request[Any, Any, Any], error: VaultError) -> Response[bytes]:
+    """A vault error as an answer."""
+    status, body, headers = content_of(error)
+    return Response(
+        body, status_code=status, media_type="application/problem+json", headers=headers | {"Cache-Control": "no-store"}
+    )
 
 
 def of_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
