@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import psycopg
 
-from armonika.store.migrate import MigrationResult, migrate
+from armonika.store.migrate import MigrationError, MigrationResult, migrate
 from armonika.trust import crypto
 from armonika.trust.keys import credentials as credential_files
 from armonika.trust.keys.keyring import DOORS, Keyring
@@ -48,7 +48,13 @@ def provision(keys: Path, admin_dsn: str, catalogue: Mapping[str, Any]) -> Provi
     ring.ensure(catalogue["compartments"])
     migration = migrate(admin_dsn, ring.database_passwords(), ring.keyring_id)
     with psycopg.connect(admin_dsn) as connection:
-        row = connection.execute("SELECT vault.install_policy(%s::jsonb)", (json.dumps(dict(catalogue)),)).fetchone()
+        try:
+            row = connection.execute("SELECT vault.install_policy(%s::jsonb)", (json.dumps(dict(catalogue)),)).fetchone()
+        except psycopg.errors.UniqueViolation:
+            raise MigrationError(
+                "The policy changed, but another version of the same date is in the database already. Give the change a new `version` and a later "
+                "`effective_from` (`armonika policy diff` says what is material); nothing was changed."
+            ) from None
         assert row is not None
         roles = {role["name"] for role in catalogue["roles"]}
         for door in DOORS:

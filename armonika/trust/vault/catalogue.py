@@ -42,7 +42,9 @@ class Catalogue:
         self.version = str(content["version"])
         self._datasets: dict[str, Dataset] = {}
         for name, entry in (content["datasets"] or {}).items():
-            ordinals = {field: int(number) for field, number in (entry["fields"] or {}).items()}
+            ordinals = dict(
+                sorted(((field, int(number)) for field, number in (entry["fields"] or {}).items()), key=lambda pair: pair[1])
+            )
             self._datasets[name] = Dataset(
                 id=int(entry["id"]),
                 name=name,
