@@ -26,10 +26,10 @@ PORT = 5432
 DATABASE = "armonika"
 # Values must never reach the server's log; nothing may be prepared for two-phase commit (docs/security).
 SETTINGS = {
-    "listen_addresses": "''", "password_encryption": "scram-sha-256", "max_connections": "120", "shared_buffers": "256MB", "wal_level": "replica",
+    "listen_addresses": "''", "password_encryption": "scram-sha-256", "max_connections": "120", "wal_level": "replica",
     "synchronous_commit": "on", "fsync": "on", "full_page_writes": "on", "max_prepared_transactions": "0", "wal_compression": "off", "jit": "off",
     "log_statement": "none", "log_min_duration_statement": "-1", "log_parameter_max_length": "0", "log_parameter_max_length_on_error": "0",
-    "log_error_verbosity": "terse", "log_min_error_statement": "panic", "debug_print_plan": "off", "wal_writer_delay": "10ms", "max_wal_size": "2GB",
+    "log_error_verbosity": "terse", "log_min_error_statement": "panic", "debug_print_plan": "off", "wal_writer_delay": "10ms", "max_wal_size": "4GB",
     "checkpoint_timeout": "10min", "idle_in_transaction_session_timeout": "60s", "unix_socket_permissions": "0777", "log_checkpoints": "off",
     "timezone": "'Africa/Algiers'", "log_timezone": "'Africa/Algiers'", "cluster_name": "armonika",
 }  # fmt: skip
@@ -115,7 +115,7 @@ class Embedded:
             raise DatabaseError(
                 f"The database could not be made in {self.data}: {made.stderr.decode(errors='replace').strip()[-400:]}"
             )
-        lines = "".join(f"{name} = {value}\n" for name, value in SETTINGS.items())
+        lines = "".join(f"{name} = {value}\n" for name, value in {**SETTINGS, "shared_buffers": buffers()}.items())
         with (self.data / "postgresql.conf").open("a") as file:
             file.write(f"\n# Armonika\n{lines}")
 
@@ -200,6 +200,12 @@ class Embedded:
     def _run(self, statement: str) -> None:
         with psycopg.connect(make_conninfo(self.admin_dsn, dbname="postgres"), autocommit=True) as connection:
             connection.execute(statement.encode())
+
+
+def buffers() -> str:
+    """An eighth of the machine's memory, from 128 MB to 2 GB: random keys want their indexes in memory."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return f"{min(max(total // 8 // 1048576, 128), 2048)}MB"
 
 
 def tail(log: Path, count: int = 8) -> str:
