@@ -12,6 +12,7 @@ from psycopg.conninfo import make_conninfo
 
 from armonika import settings
 from armonika.gates import log
+from armonika.trust.audit.register import Register, RegisterBroken
 from armonika.trust.audit.sealer import Sealer, SealerError
 from armonika.trust.keys import credentials
 
@@ -34,12 +35,14 @@ def main() -> None:
         with psycopg.connect(dsn, autocommit=True) as connection:
             sealer = Sealer(connection, config.audit_log, ORIGIN, held.log_key)
             _log.info("sealing from entry %d on", sealer.load())
+            register = Register(connection, config.audit_log, held.log_key)
+            register.load()
             while True:
-                while sealer.seal():
+                while register.write() or sealer.seal():
                     continue
                 if stop.wait(1.0):
                     return
-    except SealerError as error:
+    except (SealerError, RegisterBroken) as error:
         _log.error("%s", error)
         raise SystemExit(1) from None
     except psycopg.OperationalError:

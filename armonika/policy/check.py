@@ -75,6 +75,10 @@ def _structure(policy: Policy) -> Iterator[Finding]:
         yield Finding("languages", "must be en, fr and ar.", "List exactly these three.")
     if not set(policy.governing_languages) <= set(policy.languages) or not policy.governing_languages:
         yield Finding("governing_languages", "must be among the languages.", "Name at least one of them.")
+    if not 0 < policy.copies.epoch_days <= 365 or policy.copies.keep_days <= 0:
+        yield Finding("copies", "has no end.", "Give epoch_days from 1 to 365 and keep_days > 0 (claims 6a.6, 7a.6).")
+    if policy.copies.site != policy.controller.country:
+        yield Finding("copies", "are kept in another country than the data.", "Name the controller's country (claim 3a.3).")
     bases = {basis.name for basis in policy.bases}
     for basis in bases - set(BASES):
         yield Finding(

@@ -162,6 +162,15 @@ class Clause:
 
 
 @dataclass(frozen=True, slots=True)
+class Copies:
+    """How long an epoch of keys is written and a backup kept, in days, and the country where backups are."""
+
+    epoch_days: int
+    keep_days: int
+    site: str
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """One version of a policy. `sha256` is of the canonical compiled form, `document` the source text."""
 
@@ -176,6 +185,7 @@ class Policy:
     bases: tuple[Basis, ...]
     purposes: tuple[Purpose, ...]
     retention: tuple[Retention, ...]
+    copies: Copies
     compartments: tuple[str, ...]
     doors: Mapping[str, Mapping[str, str]]
     datasets: tuple[Dataset, ...]

@@ -142,6 +142,9 @@ def parse(document: str) -> Policy:
         c.get("privacy_email", str), c.text("authority"),
     )  # fmt: skip
     c.finish()
+    k = top.table("copies")
+    copies = model.Copies(k.get("epoch_days", int), k.get("keep_days", int), k.get("site", str))
+    k.finish()
     doors = top.get("doors", dict)
     policy = Policy(
         version=top.get("version", str), effective_from=effective, languages=top.names("languages"), governing_languages=top.names("governing_languages"),
@@ -149,7 +152,7 @@ def parse(document: str) -> Policy:
         bases=top.tables("basis", lambda t: model.Basis(t.get("name", str), t.text("label"))),
         purposes=top.tables("purpose", lambda t: model.Purpose(t.get("name", str), t.get("basis", str, ""), t.text("label"))),
         retention=top.tables("retention", lambda t: model.Retention(t.get("name", str), t.get("after", str), t.get("days", int), t.text("label"))),
-        compartments=top.tables("compartment", lambda t: t.get("name", str)), doors=_doors(_Table(doors, "doors"), doors),
+        copies=copies, compartments=top.tables("compartment", lambda t: t.get("name", str)), doors=_doors(_Table(doors, "doors"), doors),
         datasets=top.tables("dataset", _dataset),
         roles=top.tables("role", lambda t: model.Role(t.get("name", str), t.get("kind", str), t.text("label"))),
         reasons=top.tables("reason", lambda t: model.Reason(t.get("name", str), t.names("purposes"), t.text("label"))),

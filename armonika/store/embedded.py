@@ -130,10 +130,16 @@ class Embedded:
             if self.user:
                 os.chown(log, self.user.uid, self.user.gid)
             self.process = subprocess.Popen(
-                self._command("setpriv", "--pdeathsig", "INT", "--", str(binaries() / "postgres"), "-D", str(self.data), "-k", str(self.socket), "-p", str(PORT)),
+                self._command("setpriv", "--pdeathsig", "INT", "--", str(binaries() / "postgres"), "-D", str(self.data), "-k", str(self.socket), "-p", str(PORT), "-c", "archive_mode=on", "-c", "archive_timeout=60"),
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd="/", start_new_session=True,
             )  # fmt: skip
         self.wait_ready(log, timeout)
+        if self._scalar("SELECT pg_is_in_recovery()"):
+            return
+        if not self._scalar("SELECT current_setting('archive_command')"):
+            # Without any command the server would keep every segment; until the first backup there is nothing to keep them for.
+            self._run("ALTER SYSTEM SET archive_command = '/bin/true'")
+            self._run("SELECT pg_reload_conf()")
         if self._scalar("SELECT 1 FROM pg_database WHERE datname = 'armonika'") is None:
             self._run(f"CREATE DATABASE {DATABASE}")
 
@@ -154,6 +160,14 @@ class Embedded:
             else:
                 return
         raise DatabaseError(f"PostgreSQL did not answer within {timeout:.0f} s. Last lines of {log}:\n{tail(log)}")
+
+    def wait_promoted(self, timeout: float = 600.0) -> None:
+        """Waits until a recovery has ended and the server takes writes."""
+        end = time.monotonic() + timeout
+        while self._scalar("SELECT pg_is_in_recovery()"):
+            if time.monotonic() > end:
+                raise DatabaseError(f"The recovery did not end within {timeout:.0f} s.")
+            time.sleep(0.1)
 
     def stop_leftover(self) -> None:
         """Ends a server that an earlier, killed start left on this data folder, and waits until it is gone."""

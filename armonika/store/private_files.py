@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -48,3 +49,19 @@ def read_private(path: Path) -> bytes:
         raise KeyFileError(f"{path} is missing. Restore it from your backup of the keys; nothing was changed.") from None
     except PermissionError:
         raise KeyFileError(f"{path} cannot be read by this user. Start as the user that owns it.") from None
+
+
+@contextlib.contextmanager
+def overwrite(path: Path) -> Iterator[None]:
+    """Around the replacement of a file: the old file's bytes are overwritten afterwards, through a descriptor held open meanwhile.
+
+    Best effort by its nature: a copy-on-write file system or a flash drive may keep the old blocks (SECURITY.md says what follows from it).
+    """
+    descriptor = os.open(path, os.O_WRONLY)
+    try:
+        size = os.fstat(descriptor).st_size
+        yield
+        os.pwrite(descriptor, b"\0" * size, 0)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -17,9 +17,12 @@ from armonika.policy.compile import catalogue
 from armonika.settings import CHECKOUT, Settings
 from armonika.store.embedded import Embedded
 from armonika.store.users import User, make_reachable, user_for
+from armonika.supervisor.backup.replay import replay
+from armonika.trust import crypto
+from armonika.trust.keys import Keyring
 from armonika.trust.keys.provision import Provisioned, provision
 
-DOORS = ("site", "console", "api", "worker", "sealer")
+DOORS = ("site", "console", "api", "worker", "sealer", "keeper", "timpani")
 
 
 class AlreadyRunning(Exception):
@@ -73,8 +76,16 @@ class Installation:
             self.embedded.start(self.settings.logs / "postgres.log")
             self.admin_dsn = self.embedded.admin_dsn
         self.dsn = dsn_of(self.admin_dsn)
-        self.provisioned = provision(self.settings.keys, self.admin_dsn, catalogue(loaded))
+        self.provisioned = provision(self.settings.keys, self.admin_dsn, catalogue(loaded), self._recover)
         jobs.install(self.admin_dsn)
+
+    def _recover(self, ring: Keyring) -> None:
+        """Before anything is served: a database that is an older copy takes back what was sealed outside it."""
+        replayed = replay(self.settings.audit_log, self.admin_dsn, crypto.ed25519_public(ring.log_key()))
+        if replayed.entries or replayed.ended:
+            self.say(
+                f"This database is an older copy: {replayed.entries} entries of the log, {replayed.ended} erasures were replayed."
+            )
 
     def hand_out(self, door: str) -> tuple[dict[str, str], User | None]:
         """Writes the credentials of `door` for its user alone; returns the environment and user to start it with."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import resource
@@ -12,6 +13,7 @@ import runpy
 import signal
 import sys
 
+_MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
 
 
@@ -21,11 +23,17 @@ def tie() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    # Where the limit allows all memory: keys are then never written to swap. Under a limit, later allocations would fail instead.
+    if resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] == resource.RLIM_INFINITY:
+        libc.mlockall(_MCL_CURRENT | _MCL_FUTURE | _MCL_ONFAULT)
 
 
 def confine(uid: int | None, gid: int | None) -> None:
     """Drops to `uid`/`gid`, forbids core dumps, tracing by others and new privileges, and ties this process's life to its parent's."""
     libc = ctypes.CDLL(None, use_errno=True)
+    if os.geteuid() == 0:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     if uid is not None and gid is not None:
         os.setgroups([])
         os.setresgid(gid, gid, gid)

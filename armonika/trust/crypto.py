@@ -72,6 +72,12 @@ def unseal(key: bytes, sealed: bytes, aad: bytes) -> bytes:
     return _open(AESGCM(key), sealed, aad)
 
 
+def wrap(key: bytes, plaintext: bytes, aad: bytes) -> bytes:
+    """As `seal`, for the few long-lived key-encryption keys, whose schedules are kept."""
+    nonce = os.urandom(NONCE_BYTES)
+    return _VERSION + nonce + _long_lived(key).encrypt(nonce, plaintext, _VERSION + aad)
+
+
 def unwrap(key: bytes, sealed: bytes, aad: bytes) -> bytes:
     """As `unseal`, for the few long-lived key-encryption keys, whose schedules are kept."""
     return _open(_long_lived(key), sealed, aad)
@@ -101,6 +107,13 @@ def hpke_generate() -> tuple[bytes, bytes]:
     lattice, curve = MLKEM768PrivateKey.generate(), X25519PrivateKey.generate()
     private = lattice.private_bytes_raw() + curve.private_bytes_raw()
     return private, lattice.public_key().public_bytes_raw() + curve.public_key().public_bytes_raw()
+
+
+def hpke_from_secret(secret: bytes) -> tuple[bytes, bytes]:
+    """The key pair that 32 secret bytes stand for, the same each time (HMAC-SHA-256 as the expansion, RFC 5869 §2.3 without salt)."""
+    parts = [hmac_sha256(secret, b"armonika/recovery/1\0" + bytes((number,))) for number in range(3)]
+    lattice, curve = MLKEM768PrivateKey.from_seed_bytes(parts[0] + parts[1]), X25519PrivateKey.from_private_bytes(parts[2])
+    return b"".join(parts), lattice.public_key().public_bytes_raw() + curve.public_key().public_bytes_raw()
 
 
 @lru_cache(maxsize=64)

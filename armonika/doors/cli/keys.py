@@ -1,49 +1,193 @@
-"""`armonika keys list`: the inventory, without any key. `armonika keys credentials DOOR FOLDER`: a door's credentials for its systemd unit."""
+"""`armonika keys …`: the inventory, rotation, destruction, the ceremony and the root key. No command shows or exports a key."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
+import time
 from pathlib import Path
 
+import psycopg
+
 from armonika import policy, settings
-from armonika.policy.compile import catalogue
-from armonika.trust.keys import Keyring, RootKeyError, credentials
-from armonika.trust.keys.keyring import DOORS
+from armonika.doors.cli import ceremony
+from armonika.doors.cli.running import admin_dsn
+from armonika.rules.key_states import IllegalTransition, KeyState
+from armonika.settings import Settings
+from armonika.store.private_files import KeyFileError
+from armonika.supervisor.key_desk import KeyDesk, KeyDeskError
+from armonika.trust.keys import Keyring, credentials
+from armonika.trust.keys.ceremony import CeremonyError
+from armonika.trust.keys.keyring import DOORS, alone
+from armonika.trust.keys.providers import NAMES, choose
+
+_MARKS = {"suspended": KeyState.SUSPENDED, "active": KeyState.ACTIVE, "compromised": KeyState.COMPROMISED}
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command."""
-    parser = subparsers.add_parser("keys", help="look at the keys of this installation")
-    parser.add_argument("action", choices=("list", "credentials"))
-    parser.add_argument("door", nargs="?")
-    parser.add_argument("folder", nargs="?", type=Path)
-    parser.add_argument("--json", action="store_true")
+    parser = subparsers.add_parser("keys", help="look at the keys of this installation and change them")
+    actions = parser.add_subparsers(dest="action", required=True)
+    shown = actions.add_parser("list", help="every epoch with its state, since when and why; how far a rotation is")
+    shown.add_argument("--json", action="store_true")
+    rotate = actions.add_parser("rotate", help="begin a new epoch; all data keys are re-wrapped in the background")
+    rotate.add_argument("compartments", nargs="*", metavar="COMPARTMENT", help="all when none is named")
+    rotate.add_argument("--reason", default="by the administrator")
+    rotate.add_argument(
+        "--prepare", action="store_true", help="only make the epoch and its credentials; restart the units, then rotate again"
+    )
+    rotate.add_argument("--wait", action="store_true", help="show the progress until it is done")
+    actions.add_parser("pause", help="hold the re-wrapping")
+    actions.add_parser("resume", help="let the re-wrapping go on")
+    mark = actions.add_parser("mark", help="suspend an epoch, make it active again, or mark it as compromised")
+    mark.add_argument("compartment")
+    mark.add_argument("epoch", type=int)
+    mark.add_argument("state", choices=sorted(_MARKS))
+    mark.add_argument("--reason", required=True)
+    destroy = actions.add_parser("destroy", help="destroy an epoch for good")
+    destroy.add_argument("compartment")
+    destroy.add_argument("epoch", type=int)
+    destroy.add_argument("--reason", required=True)
+    destroy.add_argument("--early", action="store_true", help="although backups still need it")
+    actions.add_parser("tend", help="what is due by the policy: rotate, destroy. For a daily timer")
+    ceremony.add_parsers(actions)
+    move = actions.add_parser("move-root", help="move the root key to another provider; then set ARMONIKA_ROOT to it")
+    move.add_argument("provider", choices=NAMES)
+    given = actions.add_parser("credentials", help="write a door's credentials for its systemd unit")
+    given.add_argument("door", choices=DOORS)
+    given.add_argument("folder", type=Path)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Opens the keyring with the root key, so that it also tells whether they belong together."""
+    """0 done, 1 refused, 2 could not run."""
+    config = settings.load()
     try:
-        ring = Keyring.open(settings.load().keys)
-        if args.action == "credentials":
-            return _credentials(ring, args.door, args.folder)
-        rows = ring.inventory()
-    except RootKeyError as error:
+        return _run(args, config)
+    except (KeyDeskError, IllegalTransition, CeremonyError) as error:
+        print(f"armonika: {error}", file=sys.stderr)
+        return 1
+    except KeyFileError as error:
         print(f"armonika: {error}", file=sys.stderr)
         return 2
-    if args.json:
-        print(json.dumps([{"compartment": a, "epoch": b, "created": c, "current": d} for a, b, c, d in rows], indent=1))
-    else:
-        for name, epoch, created, current in rows:
-            print(f"{name:<12} epoch {epoch}  made {created}{'  in use' if current else ''}")
-    return 0
-
-
-def _credentials(ring: Keyring, door: str | None, folder: Path | None) -> int:
-    if door not in DOORS or folder is None:
-        print(f"armonika: name a door ({', '.join(DOORS)}) and a folder.", file=sys.stderr)
+    except psycopg.OperationalError:
+        print(
+            "armonika: the database does not answer. Start the system first: `armonika serve`. Nothing was changed.",
+            file=sys.stderr,
+        )
         return 2
-    held = {entry["compartment"]: entry["mode"] for entry in catalogue(policy.load())["doors"] if entry["door"] == door}
-    print(credentials.write(ring.credentials(door, held), folder))
+
+
+def _run(args: argparse.Namespace, config: Settings) -> int:
+    if args.action in ceremony.ACTIONS:
+        return ceremony.run(args, config)
+    if args.action == "credentials":
+        held = dict(policy.load().doors.get(args.door, {}))
+        print(credentials.write(Keyring.open(config.keys).credentials(args.door, held), args.folder))
+        return 0
+    if args.action == "move-root":
+        return _move_root(config, args.provider)
+    if args.action == "list":
+        return _list(config, args.json)
+    loaded = policy.load()
+    desk = KeyDesk(config, loaded, admin_dsn(config))
+    if args.action == "rotate":
+        names = args.compartments or list(loaded.compartments)
+        if args.prepare:
+            made = desk.prepare(names, args.reason)
+            print(
+                "Prepared: "
+                + ", ".join(f"{name} {number}" for name, number in made.items())
+                + ". Restart the units, then `armonika keys rotate`."
+            )
+            return 0
+        made = desk.rotate(names, args.reason)
+        print("Written now: " + ", ".join(f"{name} epoch {number}" for name, number in made.items()) + ".")
+        return _watch(config) if args.wait else 0
+    if args.action in ("pause", "resume"):
+        desk.pause(args.action == "pause")
+    elif args.action == "mark":
+        desk.mark(args.compartment, args.epoch, _MARKS[args.state], args.reason)
+        if args.state == "compromised":
+            print(f"Nothing is written under it any more. Now: `armonika keys rotate {args.compartment}`.")
+    elif args.action == "destroy":
+        desk.destroy(args.compartment, args.epoch, args.reason, early=args.early)
+        print(f"Epoch {args.epoch} of {args.compartment} is destroyed; keyring key and root key are new.")
+    else:
+        done = desk.tend()
+        print(
+            f"Rotated: {', '.join(done.rotated) or 'none was due'}. Destroyed: {', '.join(f'{a} {b}' for a, b in done.destroyed) or 'none was due'}."
+        )
     return 0
+
+
+def _move_root(config: Settings, name: str) -> int:
+    recorded = os.environ.get("ARMONIKA_ROOT") or "file"
+    if name == recorded:
+        raise KeyDeskError(f"The root key is in `{name}` already.")
+    with alone(config.keys):
+        ring = Keyring.open(config.keys)
+        ring.renew(choose(config.keys, name))
+    print(f"The root key is in `{name}` now: set ARMONIKA_ROOT={name} for every start from here on.")
+    return 0
+
+
+def _progress(config: Settings) -> tuple[bool, int, int, int, int] | None:
+    try:
+        with psycopg.connect(admin_dsn(config), autocommit=True, connect_timeout=3) as connection:
+            row = connection.execute("SELECT paused, moved, total, redigested, retiring FROM vault.rotation_state()").fetchone()
+    except (psycopg.Error, KeyFileError):
+        return None
+    return row
+
+
+def _list(config: Settings, as_json: bool) -> int:
+    ring = Keyring.open(config.keys)
+    lines, state = ring.epochs.inventory(), _progress(config)
+    if as_json:
+        epochs = [
+            {"compartment": line.compartment, "epoch": line.epoch, "state": line.state, "since": line.since.isoformat(), "reason": line.reason,
+             "retired_at": line.retired_at.isoformat() if line.retired_at else None, "history": ring.epochs.history(line.compartment, line.epoch)}
+            for line in lines
+        ]  # fmt: skip
+        names = ("paused", "moved", "total", "redigested", "retiring")
+        print(json.dumps({"root": ring.root(), "recovery": ring.recovery(), "epochs": epochs, "rotation": dict(zip(names, state, strict=True)) if state else None}, indent=1))  # fmt: skip
+        return 0
+    root, recovery = ring.root(), ring.recovery()
+    print(f"root key      {root['provider']}, version {root['version']}, {root['protection']}: {root['place']}")
+    held = (
+        f"{recovery['needed']} of {recovery['of']} shares, ceremony of {recovery['at']}"
+        if recovery
+        else "no ceremony yet: `armonika keys ceremony`"
+    )
+    print(f"recovery      {held}")
+    for line in lines:
+        note = f"; empty since {line.retired_at:%Y-%m-%d}" if line.retired_at else ""
+        print(
+            f"{line.compartment:<12}  epoch {line.epoch:<4} {line.state:<15} since {line.since:%Y-%m-%d %H:%M}  {line.reason}{note}"
+        )
+    if state and state[4]:
+        print(_words(state))
+    return 0
+
+
+def _words(state: tuple[bool, int, int, int, int]) -> str:
+    paused, moved, total, redigested, retiring = state
+    return f"rotation: {moved} of {total} data keys re-wrapped, {redigested} look-ups renewed, {retiring} epochs to go{' (paused)' if paused else ''}"
+
+
+def _watch(config: Settings) -> int:
+    while True:
+        state = _progress(config)
+        if state is None:
+            print("armonika: the database does not answer; the rotation goes on when it is back.", file=sys.stderr)
+            return 2
+        print(f"\r{_words(state)}   ", end="" if sys.stderr.isatty() else "\n", flush=True)
+        if not state[4]:
+            print("\nEverything is under the new epoch.")
+            return 0
+        if state[0]:
+            print("\nPaused: `armonika keys resume` goes on.")
+            return 0
+        time.sleep(1)

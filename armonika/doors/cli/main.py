@@ -13,7 +13,9 @@ COMMANDS = {
     "verify": "prove the policy's claims against the running system",
     "audit": "verify the audit log",
     "token": "issue a token of the machine API",
-    "keys": "look at the keys of this installation",
+    "keys": "list, rotate, destroy and recover keys",
+    "backup": "make, list, verify and expire backups",
+    "restore": "restore a backup into a new place",
 }
 
 

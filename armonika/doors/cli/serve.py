@@ -10,6 +10,9 @@ import sys
 import threading
 import time
 
+import psycopg
+
+from armonika import policy
 from armonika import settings as settings_module
 from armonika.policy import PolicyError
 from armonika.settings import Settings
@@ -17,12 +20,16 @@ from armonika.store.embedded import DatabaseError
 from armonika.store.migrate import MigrationError
 from armonika.store.private_files import KeyFileError
 from armonika.store.users import UserError
+from armonika.supervisor.backup.catalogue import BackupError
 from armonika.supervisor.ballast import Ballast
 from armonika.supervisor.installation import AlreadyRunning, Installation
+from armonika.supervisor.key_desk import KeyDesk, KeyDeskError
 from armonika.supervisor.supervisor import Process, StartError, Supervisor
 
+TEND_SECONDS = 300
 KNOWN = (
     AlreadyRunning,
+    BackupError,
     DatabaseError,
     MigrationError,
     PolicyError,
@@ -78,7 +85,7 @@ def _serve(config: Settings, installation: Installation, sample: bool, stop: thr
     supervisor = Supervisor(config.logs)
     try:
         for name, probe_at in (
-            ("mailsink", f"{config.mail_url}/"), ("sealer", None), ("worker", None), ("site", f"{config.site_url}/healthz"),
+            ("mailsink", f"{config.mail_url}/"), ("sealer", None), ("worker", None), ("keeper", None), ("timpani", None), ("site", f"{config.site_url}/healthz"),
             ("console", f"{config.console_url}/healthz"), ("api", f"{config.api_url}/healthz"),
         ):  # fmt: skip
             environment, user = installation.hand_out(name)
@@ -90,12 +97,15 @@ def _serve(config: Settings, installation: Installation, sample: bool, stop: thr
         print("Starting the services …", flush=True)
         supervisor.wait_ready()
         _welcome(config, installation, sample)
-        last = 0.0
+        last = tended = 0.0
         while not stop.wait(0.25):
             supervisor.tick()
             _keep_database(config, installation, ballast)
             if time.monotonic() - last > 15:
                 last = time.monotonic()
+                if last - tended > TEND_SECONDS:
+                    tended = last
+                    _tend(installation)
                 word = ballast.check()
                 if word:
                     print(f"armonika: {word}", file=sys.stderr, flush=True)
@@ -103,6 +113,20 @@ def _serve(config: Settings, installation: Installation, sample: bool, stop: thr
     finally:
         supervisor.stop()
     return 0
+
+
+def _tend(installation: Installation) -> None:
+    """Keys by the calendar of the policy. A root provider that does not answer holds nothing up: the doors have their keys."""
+    desk = KeyDesk(installation.settings, policy.load(), installation.admin_dsn)
+    try:
+        done = desk.tend()
+    except (KeyFileError, KeyDeskError, psycopg.Error) as error:
+        print(f"armonika: keys were not tended: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        return
+    for name in done.rotated:
+        print(f"A new epoch of {name} is written.", flush=True)
+    for name, number in done.destroyed:
+        print(f"Epoch {number} of {name} is destroyed.", flush=True)
 
 
 def _keep_database(config: Settings, installation: Installation, ballast: Ballast) -> None:

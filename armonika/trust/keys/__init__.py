@@ -2,6 +2,6 @@
 
 from armonika.trust.keys.credentials import CompartmentKeys, Credentials
 from armonika.trust.keys.keyring import Keyring
-from armonika.trust.keys.root import RootKeyError
+from armonika.trust.keys.providers import RootKeyError
 
 __all__ = ["CompartmentKeys", "Credentials", "Keyring", "RootKeyError"]

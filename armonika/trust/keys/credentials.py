@@ -28,8 +28,9 @@ class EpochKeys:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class CompartmentKeys:
+    """Key material by epoch. Which epoch is written now is the database's word (`vault.epoch`), never that of a file."""
+
     mode: Literal["full", "seal"]
-    current: int
     epochs: dict[int, EpochKeys]
 
 
@@ -46,6 +47,8 @@ class Credentials:
     pepper: bytes | None = None
     log_key: bytes | None = None
     compartments: dict[str, CompartmentKeys] = field(default_factory=dict)
+    source: Path | None = None
+    """The folder that they were read from, where a new epoch appears; None when they were never in a file."""
 
     @property
     def database_user(self) -> str:
@@ -75,7 +78,6 @@ def write(credentials: Credentials, folder: Path, owner: tuple[int, int] | None 
         "compartments": {
             name: {
                 "mode": keys.mode,
-                "current": keys.current,
                 "epochs": {
                     str(number): {part: _text(getattr(epoch, part)) for part in ("public", "index", "kek", "private")}
                     for number, epoch in keys.epochs.items()
@@ -113,7 +115,6 @@ def load(door: str, folder: Path | None = None) -> Credentials:
             compartments={
                 name: CompartmentKeys(
                     mode=keys["mode"],
-                    current=keys["current"],
                     epochs={
                         int(number): EpochKeys(
                             public=base64.b64decode(epoch["public"]),
@@ -126,6 +127,7 @@ def load(door: str, folder: Path | None = None) -> Credentials:
                 )
                 for name, keys in content["compartments"].items()
             },
+            source=folder,
         )
     except (ValueError, KeyError, TypeError):
         raise KeyFileError(f"{path} is damaged. Start again: it is written anew at each start.") from None

@@ -1,7 +1,9 @@
-"""The keyring: every key but the root, wrapped by the root, in one file outside the database.
+"""The keyring: every key but the root, wrapped, in one file outside the database.
 
-`keyring.json` holds for each compartment and epoch a key-encryption key, an HPKE key pair and a blind-index key; for each door a
-service secret, a database password and a web key; the pepper of passwords; and the log's signing key.
+The root provider wraps one keyring key; that wraps everything else in `keyring.json`: for each compartment and epoch a key-encryption key, an
+HPKE key pair and a blind-index key, with their states and history (`epochs.py`); for each door a service secret, a database password and a web
+key; the pepper of passwords; and the log's signing key. When an epoch is destroyed the keyring key and the root are renewed (`renew`), so that an
+old copy of this file opens nothing with the root of today.
 """
 
 from __future__ import annotations
@@ -12,20 +14,22 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 from armonika.store.private_files import KeyFileError, read_private, write_private
 from armonika.trust import crypto
-from armonika.trust.keys import root as root_file
 from armonika.trust.keys.credentials import CompartmentKeys, Credentials, EpochKeys
-from armonika.trust.keys.root import RootKeyError
+from armonika.trust.keys.epochs import Epochs
+from armonika.trust.keys.providers import RootKeyError, RootProvider, choose
+from armonika.trust.keys.providers.sealed_file import SealedFile
 
 FILE = "keyring.json"
-DOORS = ("site", "console", "api", "worker", "mailin", "sealer", "timpani", "verifier")
-_FORMAT = "armonika-keyring/1"
+DOORS = ("site", "console", "api", "worker", "mailin", "sealer", "timpani", "verifier", "keeper")
+_FORMAT, _OLD_FORMAT = "armonika-keyring/2", "armonika-keyring/1"
+_PLACE = "armonika-keyring/1"
+_SIGNS_IN = ("site", "console", "verifier")
 
 
 def _b64(data: bytes) -> str:
@@ -33,8 +37,8 @@ def _b64(data: bytes) -> str:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One process at a time makes keys: two first starts must not make two roots."""
+def alone(folder: Path) -> Iterator[None]:
+    """One process at a time makes or changes keys: two first starts must not make two roots."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -47,8 +51,9 @@ def _alone(folder: Path) -> Iterator[None]:
 class Keyring:
     """The opened keyring of one installation. Nothing here reaches a door but through `credentials`."""
 
-    def __init__(self, folder: Path, root: bytes, content: dict[str, Any]) -> None:
-        self._folder, self._root, self._content = folder, root, content
+    def __init__(self, folder: Path, root: RootProvider, master: bytes, content: dict[str, Any]) -> None:
+        self._folder, self._provider, self._master, self._content = folder, root, master, content
+        self.epochs = Epochs(content["compartments"], self._wrap)
 
     @classmethod
     def open_or_create(cls, folder: Path) -> Keyring:
@@ -56,35 +61,64 @@ class Keyring:
 
         Raises `RootKeyError` when one of the two is missing or they do not belong together; nothing is then changed.
         """
-        with _alone(folder):
-            if not (folder / FILE).exists():
-                root = root_file.load(folder) if (folder / root_file.FILE).exists() else root_file.create(folder)
-                ring = cls(folder, root, {"format": _FORMAT, "id": uuid4().hex, "compartments": {}, "doors": {}, "secrets": {}})
-                ring._content["check"] = ring._wrap("check", b"armonika")
-                ring._write()
-                return ring
-            return cls.open(folder)
+        with alone(folder):
+            if (folder / FILE).exists():
+                return cls.open(folder)
+            root = choose(folder)
+            if not root.exists():
+                root.create()
+            content: dict[str, Any] = {
+                "format": _FORMAT,
+                "id": uuid4().hex,
+                "compartments": {},
+                "doors": {},
+                "secrets": {},
+                "recovery": None,
+            }
+            ring = cls(folder, root, crypto.random_bytes(crypto.KEY_BYTES), content)
+            ring._bind()
+            ring.save()
+            return ring
 
     @classmethod
     def open(cls, folder: Path) -> Keyring:
-        """Opens an existing keyring."""
-        root = root_file.load(folder)
-        path = folder / FILE
-        try:
-            content = json.loads(read_private(path))
-            if content["format"] != _FORMAT:
-                raise ValueError
-        except KeyFileError as error:
-            raise RootKeyError(str(error)) from None
-        except (ValueError, KeyError, TypeError):
-            raise RootKeyError(f"{path} is damaged. Restore it from your backup of the keys; the data are unharmed.") from None
-        ring = cls(folder, root, content)
+        """Opens an existing keyring through its root provider."""
+        content = read_file(folder)
+        recorded = str(content.get("root", {}).get("provider", "file"))
+        configured = os.environ.get("ARMONIKA_ROOT") or "file"
+        if configured != recorded:
+            raise RootKeyError(
+                f"The root key of {folder / FILE} is in `{recorded}`, but ARMONIKA_ROOT says `{configured}`. Set ARMONIKA_ROOT={recorded}, "
+                f"or move the root key: `armonika keys move-root {configured}`. Nothing was changed."
+            )
+        return cls.open_with(folder, choose(folder, recorded), content)
+
+    @classmethod
+    def open_with(cls, folder: Path, root: RootProvider, content: dict[str, Any]) -> Keyring:
+        """Opens `content` with the root key of `root`."""
+        if content["format"] == _OLD_FORMAT and isinstance(root, SealedFile):
+            master = root.legacy()
+        else:
+            master = root.unwrap(content["root"]["wrapped"], f"{_PLACE}/{content['id']}/master".encode())
+        ring = cls(folder, root, master, content)
         try:
             ring._unwrap("check", content["check"])
         except (crypto.Unauthentic, KeyError):
             raise RootKeyError(
-                f"{folder / root_file.FILE} is not the root key of {path}. Put back the root key that belongs to it; nothing was changed."
+                f"The root key is not the root key of {folder / FILE}. Put back the root key that belongs to it; nothing was changed."
             ) from None
+        return ring
+
+    @classmethod
+    def adopt(cls, folder: Path, root: RootProvider, master: bytes, content: dict[str, Any]) -> Keyring:
+        """A keyring whose keyring key was recovered, bound to a new root (the ceremony). Raises RootKeyError for a key of another keyring."""
+        ring = cls(folder, root, master, content)
+        try:
+            ring._unwrap("check", content["check"])
+        except crypto.Unauthentic:
+            raise RootKeyError("The recovered key is not of this keyring. Nothing was changed.") from None
+        ring._bind()
+        ring.save()
         return ring
 
     @property
@@ -92,29 +126,85 @@ class Keyring:
         """A random name, also kept in the database, so that neither is used with another's counterpart."""
         return str(self._content["id"])
 
+    @property
+    def folder(self) -> Path:
+        """Where `keyring.json` is."""
+        return self._folder
+
+    def root(self) -> dict[str, str]:
+        """What an inventory may show of the root key."""
+        return self._provider.describe()
+
     def ensure(self, compartments: Iterable[str]) -> None:
         """Makes what is missing: first epochs of compartments, secrets of doors, pepper, log key. Existing keys are untouched."""
-        with _alone(self._folder):
+        with alone(self._folder):
             before = json.dumps(self._content, sort_keys=True)
+            if self._content["format"] == _OLD_FORMAT:
+                self._content |= {"format": _FORMAT, "recovery": None}
+                self.renew()
             for name in compartments:
-                if name not in self._content["compartments"]:
-                    self._content["compartments"][name] = {"current": 1, "epochs": {"1": self._new_epoch(name, 1)}}
+                self.epochs.first(name)
             for door in DOORS:
                 if door not in self._content["doors"]:
-                    self._content["doors"][door] = {
-                        "actor": str(uuid4()),
-                        **{
-                            part: self._wrap(f"door/{door}/{part}", crypto.random_bytes(32))
-                            for part in ("service", "password", "web")
-                        },
+                    parts = {
+                        part: self._wrap(f"door/{door}/{part}", crypto.random_bytes(32))
+                        for part in ("service", "password", "web")
                     }
+                    self._content["doors"][door] = {"actor": str(uuid4()), **parts}
             for name in ("pepper", "throttle"):
                 if name not in self._content["secrets"]:
                     self._content["secrets"][name] = self._wrap(name, crypto.random_bytes(32))
             if "log" not in self._content["secrets"]:
                 self._content["secrets"]["log"] = self._wrap("log", crypto.ed25519_generate()[0])
             if json.dumps(self._content, sort_keys=True) != before:
-                self._write()
+                self.save()
+
+    def renew(self, provider: RootProvider | None = None) -> None:
+        """A new keyring key and a new version of the root (or the root of another `provider`); what was wrapped before opens no more.
+
+        kill -9 at any step leaves a keyring that opens: the older root version is destroyed only after the new file is durable.
+        """
+        opened = {place: self._unwrap(place, wrapped) for place, wrapped in self._wrapped().items()}
+        old_provider = self._provider
+        if provider is not None:
+            self._provider = provider
+            if not provider.exists():
+                provider.create()
+        else:
+            self._provider.renew()
+        self._master = crypto.random_bytes(crypto.KEY_BYTES)
+        for place, key in opened.items():
+            self._put(place, self._wrap(place, key))
+        self._bind()
+        recovery = self._content.get("recovery")
+        if recovery:
+            recovery["sealed"] = self.seal_master(base64.b64decode(recovery["public"]))
+        self.save()
+        self._provider.destroy_older()
+        if provider is not None:
+            # The old provider keeps one version; a new one, never used, takes its place.
+            old_provider.renew()
+            old_provider.destroy_older()
+
+    def seal_master(self, public: bytes) -> str:
+        """The keyring key sealed to a recovery key (HPKE); only the holders of that key together can open it."""
+        return _b64(crypto.hpke_seal(public, self._master, f"{_PLACE}/{self._content['id']}/recovery".encode()))
+
+    def set_recovery(self, public: bytes, at: str, needed: int, of: int) -> None:
+        """Records the recovery key of a ceremony and seals the keyring key to it. An earlier recovery key opens nothing from here on."""
+        self._content["recovery"] = {
+            "public": _b64(public),
+            "at": at,
+            "needed": needed,
+            "of": of,
+            "sealed": self.seal_master(public),
+        }
+        self.save()
+
+    def recovery(self) -> dict[str, Any] | None:
+        """When the last ceremony was and how many shares it takes."""
+        found = self._content.get("recovery")
+        return {name: found[name] for name in ("at", "needed", "of")} if found else None
 
     def database_passwords(self) -> dict[str, str]:
         """Password of each door's database role."""
@@ -124,22 +214,24 @@ class Keyring:
         """Actor id and service secret of a door."""
         return UUID(self._content["doors"][door]["actor"]), self._door(door, "service")
 
-    def inventory(self) -> list[tuple[str, int, str, bool]]:
-        """Compartments and epochs, without any key: (compartment, epoch, created, in use)."""
-        return [
-            (name, int(number), str(keys["created"]), int(number) == int(entry["current"]))
-            for name, entry in self._content["compartments"].items() for number, keys in entry["epochs"].items()
-        ]  # fmt: skip
-
     def log_key(self) -> bytes:
         """Ed25519 seed of the audit log."""
         return self._unwrap("log", self._content["secrets"]["log"])
+
+    def secret(self, name: str, make: bool = False) -> bytes:
+        """A secret by name (`backup`); made when missing and `make` says so."""
+        if name not in self._content["secrets"]:
+            if not make:
+                raise RootKeyError(f"The keyring holds no {name} key.")
+            self._content["secrets"][name] = self._wrap(name, crypto.random_bytes(32))
+            self.save()
+        return self._unwrap(name, self._content["secrets"][name])
 
     def credentials(self, door: str, compartments: dict[str, str]) -> Credentials:
         """What one door holds: `compartments` maps names to `full` or `seal` (from the policy)."""
         actor, secret = self.service(door)
         held = {name: self._compartment(name, full=mode == "full") for name, mode in compartments.items()}
-        signs_in = door in ("site", "console", "verifier")
+        signs_in = door in _SIGNS_IN
         return Credentials(
             door=door,
             database_password=self._door(door, "password").hex(),
@@ -152,38 +244,63 @@ class Keyring:
             compartments=held,
         )
 
-    def _new_epoch(self, name: str, epoch: int) -> dict[str, str]:
-        private, public = crypto.hpke_generate()
-        place = f"compartment/{name}/{epoch}"
-        return {
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "kek": self._wrap(f"{place}/kek", crypto.random_bytes(32)),
-            "index": self._wrap(f"{place}/index", crypto.random_bytes(32)),
-            "private": self._wrap(f"{place}/private", private),
-            "public": _b64(public),
-        }
+    def save(self) -> None:
+        """Writes the file whole."""
+        write_private(self._folder / FILE, json.dumps(self._content, indent=1, sort_keys=True).encode())
 
     def _compartment(self, name: str, *, full: bool) -> CompartmentKeys:
-        entry = self._content["compartments"][name]
-        epochs = {}
-        for number, keys in entry["epochs"].items():
+        held = {}
+        for number, keys in self.epochs.usable(name).items():
             place = f"compartment/{name}/{number}"
-            epochs[int(number)] = EpochKeys(
+            held[number] = EpochKeys(
                 public=base64.b64decode(keys["public"]),
                 index=self._unwrap(f"{place}/index", keys["index"]),
                 kek=self._unwrap(f"{place}/kek", keys["kek"]) if full else None,
                 private=self._unwrap(f"{place}/private", keys["private"]) if full else None,
             )
-        return CompartmentKeys(mode="full" if full else "seal", current=int(entry["current"]), epochs=epochs)
+        return CompartmentKeys(mode="full" if full else "seal", epochs=held)
 
     def _door(self, door: str, part: str) -> bytes:
         return self._unwrap(f"door/{door}/{part}", self._content["doors"][door][part])
 
+    def _bind(self) -> None:
+        place = f"{_PLACE}/{self._content['id']}/master".encode()
+        self._content["root"] = {"provider": self._provider.name, "wrapped": self._provider.wrap(self._master, place)}
+        self._content["check"] = self._wrap("check", b"armonika")
+
+    def _wrapped(self) -> dict[str, str]:
+        """Every wrapped key by its place."""
+        found = dict(self._content["secrets"])
+        for door, parts in self._content["doors"].items():
+            found |= {f"door/{door}/{part}": parts[part] for part in ("service", "password", "web")}
+        return found | self.epochs.wrapped()
+
+    def _put(self, place: str, wrapped: str) -> None:
+        kind, _, rest = place.partition("/")
+        if kind == "door":
+            door, _, part = rest.partition("/")
+            self._content["doors"][door][part] = wrapped
+        elif kind == "compartment":
+            self.epochs.put(rest, wrapped)
+        else:
+            self._content["secrets"][place] = wrapped
+
     def _wrap(self, place: str, key: bytes) -> str:
-        return _b64(crypto.seal(self._root, key, f"{_FORMAT}/{self._content['id']}/{place}".encode()))
+        return _b64(crypto.seal(self._master, key, f"{_PLACE}/{self._content['id']}/{place}".encode()))
 
     def _unwrap(self, place: str, wrapped: str) -> bytes:
-        return crypto.unseal(self._root, base64.b64decode(wrapped), f"{_FORMAT}/{self._content['id']}/{place}".encode())
+        return crypto.unseal(self._master, base64.b64decode(wrapped), f"{_PLACE}/{self._content['id']}/{place}".encode())
 
-    def _write(self) -> None:
-        write_private(self._folder / FILE, json.dumps(self._content, indent=1, sort_keys=True).encode())
+
+def read_file(folder: Path) -> dict[str, Any]:
+    """The content of `keyring.json`, still wrapped. Raises RootKeyError."""
+    path = folder / FILE
+    try:
+        content: dict[str, Any] = json.loads(read_private(path))
+        if content["format"] not in (_FORMAT, _OLD_FORMAT):
+            raise ValueError
+    except KeyFileError as error:
+        raise RootKeyError(str(error)) from None
+    except (ValueError, KeyError, TypeError):
+        raise RootKeyError(f"{path} is damaged. Restore it from your backup of the keys; the data are unharmed.") from None
+    return content

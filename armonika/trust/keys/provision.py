@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,8 +39,12 @@ class Provisioned:
         return self.keyring.credentials(door, dict(self.compartments.get(door, {})))
 
 
-def provision(keys: Path, admin_dsn: str, catalogue: Mapping[str, Any]) -> Provisioned:
+def provision(
+    keys: Path, admin_dsn: str, catalogue: Mapping[str, Any], recover: Callable[[Keyring], None] | None = None
+) -> Provisioned:
     """Opens or makes the keys in `keys`, migrates, installs the compiled policy and the doors' service actors. Idempotent.
+
+    `recover` runs before the first audit row is written: a restored copy must take back the rows that it lost, under their own numbers.
 
     Raises RootKeyError or MigrationError before anything is changed when keys and database do not belong together.
     """
@@ -56,6 +60,11 @@ def provision(keys: Path, admin_dsn: str, catalogue: Mapping[str, Any]) -> Provi
                 "`effective_from` (`armonika policy diff` says what is material); nothing was changed."
             ) from None
         assert row is not None
+        connection.commit()
+        if recover is not None:
+            recover(ring)
+        for name in catalogue["compartments"]:
+            connection.execute("SELECT vault.install_epoch(%s, %s)", (name, ring.epochs.active(name) or 1))
         roles = {role["name"] for role in catalogue["roles"]}
         for door in DOORS:
             if door not in roles:
@@ -71,6 +80,11 @@ def provision(keys: Path, admin_dsn: str, catalogue: Mapping[str, Any]) -> Provi
                     "SELECT vault.install_session(%s, %s, %s, %s, 'service', %s::interval, NULL)",
                     (digest, actor, door, door, _TEN_YEARS),
                 )
+        for name in catalogue["compartments"]:
+            active = ring.epochs.active(name)
+            if active is not None:
+                # A crash between keyring and database in a rotation is mended here.
+                connection.execute("SELECT vault.activate_epoch(%s, %s)", (name, active))
         doors: dict[str, dict[str, str]] = {}
         for entry in catalogue["doors"]:
             doors.setdefault(entry["door"], {})[entry["compartment"]] = entry["mode"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -15,9 +15,11 @@ from armonika.trust.keys.credentials import Credentials
 from armonika.trust.vault import codec
 from armonika.trust.vault.catalogue import Catalogue
 from armonika.trust.vault.envelope import Envelope
-from armonika.trust.vault.errors import Refused, Unavailable, Undeclared, VaultError
+from armonika.trust.vault.errors import KeysChanged, KeyUnavailable, Refused, Unavailable, Undeclared, VaultError
 from armonika.trust.vault.reader import CATALOGUE_SECONDS, secret_hash
 from armonika.trust.vault.types import Actor, Ask, Created, NewRecord, Origin, Outcome, Record, SecretHash
+
+T = TypeVar("T")
 
 
 class AsyncVault:
@@ -62,12 +64,28 @@ class AsyncVault:
             self._known = (time.monotonic(), Catalogue(json.loads(content)))
         return self._known[1]
 
+    async def _again(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Runs `work`, once more with a fresh catalogue when the keys changed under it: it had written nothing."""
+        try:
+            return await work()
+        except (KeysChanged, KeyUnavailable):
+            self._known = None
+            return await work()
+
     async def whoami(self, secret: SecretHash) -> Actor:
         """Who the secret proves. Raises SessionEnded."""
         return Actor(*(await self._rows(codec.WHOAMI, [secret]))[0])
 
     async def read_many(self, asks: Sequence[Ask]) -> list[Outcome]:
         """One ask and one take for all; actors may differ; each item has its own records or error."""
+        results = await self._read_many(asks)
+        late = [number for number, outcome in enumerate(results) if isinstance(outcome.error, KeyUnavailable)]
+        if late:
+            for number, outcome in zip(late, await self._read_many([asks[number] for number in late]), strict=True):
+                results[number] = outcome
+        return results
+
+    async def _read_many(self, asks: Sequence[Ask]) -> list[Outcome]:
         catalogue = await self.catalogue()
         columns, positions, errors = codec.ask_parameters(catalogue, asks)
         answers = await self._rows(codec.ASK, columns) if positions else []
@@ -89,82 +107,94 @@ class AsyncVault:
     async def find(self, secret: SecretHash, dataset: str, field: str, value: str, fields: Sequence[str], purpose: str, reason: str,
                    reference: str | None = None) -> list[Record]:  # fmt: skip
         """The person with exactly this look-up value, or an empty list. Audited either way."""
-        catalogue = await self.catalogue()
-        declared = catalogue.dataset(dataset)
-        if field not in declared.indexed:
-            raise Undeclared("the field is not declared for look-up")
-        epochs, digests = self._envelope.digests(declared, field, value)
-        rows = await self._rows(
-            codec.ASK_FIND,
-            [
-                secret,
-                catalogue.purpose(purpose),
-                catalogue.reason(reason),
-                reference,
-                declared.id,
-                declared.ordinals[field],
-                epochs,
-                digests,
-                declared.mask(fields),
-            ],
-        )
-        ticket = rows[0][0]
-        if ticket is None:
-            raise codec.verdict_error(2)
-        found = codec.open_rows(catalogue, self._envelope, await self._rows(codec.TAKE, [[secret], [ticket]]), [ticket]).get(
-            0, []
-        )
-        if isinstance(found, VaultError):
-            raise found
-        return found
+
+        async def work() -> list[Record]:
+            catalogue = await self.catalogue()
+            declared = catalogue.dataset(dataset)
+            if field not in declared.indexed:
+                raise Undeclared("the field is not declared for look-up")
+            epochs, digests = self._envelope.digests(declared, field, value)
+            rows = await self._rows(
+                codec.ASK_FIND,
+                [
+                    secret,
+                    catalogue.purpose(purpose),
+                    catalogue.reason(reason),
+                    reference,
+                    declared.id,
+                    declared.ordinals[field],
+                    epochs,
+                    digests,
+                    declared.mask(fields),
+                ],
+            )
+            ticket = rows[0][0]
+            if ticket is None:
+                raise codec.verdict_error(2)
+            found = codec.open_rows(catalogue, self._envelope, await self._rows(codec.TAKE, [[secret], [ticket]]), [ticket]).get(
+                0, []
+            )
+            if isinstance(found, VaultError):
+                raise found
+            return found
+
+        return await self._again(work)
 
     async def create(
         self, secret: SecretHash, purpose: str, reason: str, records: Sequence[NewRecord], reference: str | None = None
     ) -> list[Created]:
         """Creates records in one transaction. Raises Duplicate, Refused, Restricted, Undeclared, Invalid; nothing is then stored."""
-        parameters, made = codec.create_parameters(
-            await self.catalogue(), self._envelope, secret, purpose, reason, reference, records, ()
-        )
-        try:
+
+        async def work() -> list[Created]:
+            parameters, made = codec.create_parameters(
+                await self.catalogue(), self._envelope, secret, purpose, reason, reference, records, ()
+            )
             rows = await self._rows(codec.CREATE, parameters)
+            return codec.created(made, rows[0][0])
+
+        try:
+            return await self._again(work)
         except Refused:
             await self._refused(secret, "create", purpose, reason, records[0].subject, records[0].dataset)
             raise
-        return codec.created(made, rows[0][0])
 
     async def correct(self, secret: SecretHash, subject: UUID, record: UUID, changes: Mapping[str, str], purpose: str, reason: str,
                       reference: str | None = None, *, dataset: str = "account", expected: Mapping[str, int] | None = None,
                       origin: Origin = "subject") -> int:  # fmt: skip
         """Corrects fields of a record; see `Vault.correct`."""
-        catalogue = await self.catalogue()
-        declared = catalogue.dataset(dataset)
-        columns, _, errors = codec.ask_parameters(
-            catalogue, [Ask(secret, subject, dataset, list(changes), purpose, reason, reference, record)], codec.RELEASE
-        )
-        if errors:
-            raise errors[0]
-        answer = (await self._rows(codec.ASK, columns))[0]
-        if answer[0] is None:
-            raise codec.verdict_error(answer[1])
-        rows = await self._rows(codec.TAKE, [[secret], [answer[0]]])
-        if len(rows) != 1:
-            raise codec.verdict_error(3)
-        parameters = codec.correct_parameters(
-            catalogue,
-            self._envelope,
-            declared,
-            rows[0],
-            secret,
-            subject,
-            record,
-            changes,
-            purpose,
-            reason,
-            reference,
-            expected,
-            origin,
-        )
-        return int((await self._rows(codec.CORRECT, parameters))[0][0])
+
+        async def work() -> int:
+            catalogue = await self.catalogue()
+            declared = catalogue.dataset(dataset)
+            columns, _, errors = codec.ask_parameters(
+                catalogue, [Ask(secret, subject, dataset, list(changes), purpose, reason, reference, record)], codec.RELEASE
+            )
+            if errors:
+                raise errors[0]
+            answer = (await self._rows(codec.ASK, columns))[0]
+            if answer[0] is None:
+                raise codec.verdict_error(answer[1])
+            rows = await self._rows(codec.TAKE, [[secret], [answer[0]]])
+            if len(rows) != 1:
+                raise codec.verdict_error(3)
+            parameters = codec.correct_parameters(
+                catalogue,
+                self._envelope,
+                declared,
+                rows[0],
+                secret,
+                subject,
+                record,
+                changes,
+                purpose,
+                reason,
+                reference,
+                expected,
+                origin,
+            )
+            return int((await self._rows(codec.CORRECT, parameters))[0][0])
+
+        return await self._again(work)
 
     async def erase(
         self, secret: SecretHash, subjects: Sequence[UUID], purpose: str, reason: str, reference: str | None = None
@@ -179,6 +209,28 @@ class AsyncVault:
                 await self._refused(secret, "erase", purpose, reason, subject, None)
             raise codec.verdict_error(3)
         return [(row[0], row[1], row[2], row[3]) for row in rows]
+
+    async def erase_records(
+        self, secret: SecretHash, records: Sequence[tuple[UUID, UUID]], purpose: str, reason: str, reference: str | None = None
+    ) -> list[tuple[UUID, int]]:
+        """Ends single records of people who stay; see `Vault.erase_records`."""
+        catalogue = await self.catalogue()
+        rows = await self._rows(
+            codec.ERASE_RECORDS,
+            [
+                secret,
+                catalogue.purpose(purpose),
+                catalogue.reason(reason),
+                reference,
+                [s for s, _ in records],
+                [r for _, r in records],
+            ],
+        )
+        if not rows:
+            for subject, _ in records:
+                await self._refused(secret, "erase", purpose, reason, subject, None)
+            raise codec.verdict_error(3)
+        return [(row[0], row[1]) for row in rows]
 
     async def restrict(
         self, secret: SecretHash, subject: UUID, on: bool, purpose: str, reason: str, reference: str | None = None

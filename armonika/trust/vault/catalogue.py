@@ -20,6 +20,10 @@ class Dataset:
     names: Mapping[int, str]
     indexed: frozenset[str]
     labels: Mapping[str, bytes]
+    epoch: int | None
+    """The epoch of its compartment that is written now; None while it is suspended."""
+    indexing: tuple[int, ...]
+    """Epochs under which a look-up value is written: two while a rotation is under way."""
 
     def mask(self, fields: Iterable[str]) -> int:
         """Bit mask of `fields`; `Undeclared` for a name that the policy does not know (claim 1a.1)."""
@@ -41,6 +45,7 @@ class Catalogue:
         self.sha256 = str(content["sha256"])
         self.version = str(content["version"])
         self._datasets: dict[str, Dataset] = {}
+        epochs: Mapping[str, Any] = content["epochs"]
         for name, entry in (content["datasets"] or {}).items():
             ordinals = dict(
                 sorted(((field, int(number)) for field, number in (entry["fields"] or {}).items()), key=lambda pair: pair[1])
@@ -52,6 +57,8 @@ class Catalogue:
                 ordinals=ordinals,
                 names={number: field for field, number in ordinals.items()},
                 indexed=frozenset(entry["indexed"]),
+                epoch=epochs.get(entry["compartment"], {}).get("active"),
+                indexing=tuple(epochs.get(entry["compartment"], {}).get("indexing") or ()),
                 labels={field: f"{name}.{field}".encode() for field in ordinals},
             )
         self.by_id = {dataset.id: dataset for dataset in self._datasets.values()}

@@ -15,6 +15,7 @@ from armonika.trust.vault.envelope import Envelope
 from armonika.trust.vault.errors import (
     Duplicate,
     Forbidden,
+    KeysChanged,
     Refused,
     Restricted,
     SessionEnded,
@@ -41,6 +42,9 @@ CORRECT = (
     "$11::smallint[], $12::int[], $13::bytea[])"
 )
 ERASE = "SELECT subject, audit_id, erased, kept FROM vault.erase($1::bytea, $2::smallint, $3::smallint, $4::text, $5::uuid[])"
+ERASE_RECORDS = (
+    "SELECT record, audit_id FROM vault.erase_records($1::bytea, $2::smallint, $3::smallint, $4::text, $5::uuid[], $6::uuid[])"
+)
 RESTRICT = "SELECT vault.restrict($1::bytea, $2::smallint, $3::smallint, $4::text, $5::uuid, $6::boolean)"
 NOTE_REFUSAL = "SELECT vault.note_refusal($1::bytea, $2::smallint, $3::smallint, $4::smallint, $5::uuid, $6::smallint)"
 WHOAMI = "SELECT actor, role, org_id, kind, expires_at, auth_at FROM vault.whoami($1::bytea)"
@@ -52,6 +56,7 @@ ORIGIN_NAMES: Mapping[int, Origin] = {number: name for name, number in ORIGINS.i
 
 _BY_STATE: Mapping[str, type[VaultError]] = {
     "AR401": SessionEnded, "AR403": Refused, "AR409": Duplicate, "AR412": VersionConflict, "AR422": Undeclared, "AR423": Restricted,
+    "AR428": KeysChanged,
 }  # fmt: skip
 _MESSAGES: Mapping[type[VaultError], str] = {
     SessionEnded: "sign in again: the session or token is not valid here",
@@ -60,6 +65,7 @@ _MESSAGES: Mapping[type[VaultError], str] = {
     VersionConflict: "the value changed since it was read: read it again",
     Undeclared: "a field, dataset, purpose, reason or reference is not declared in the policy in force",
     Restricted: "processing of this person is restricted",
+    KeysChanged: "the keys are being renewed; try again in a moment",
 }
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from armonika.store.private_files import KeyFileError
 from armonika.trust import crypto
-from armonika.trust.keys.credentials import CompartmentKeys, Credentials
+from armonika.trust.keys.credentials import CompartmentKeys, Credentials, EpochKeys, load
 from armonika.trust.vault.address import canonical_email
 from armonika.trust.vault.catalogue import Dataset
 from armonika.trust.vault.errors import KeyUnavailable, Tampered
@@ -40,18 +43,19 @@ class Envelope:
     """Encrypts and opens records. Values never leave the caller's hands in clear, nor do keys leave this object."""
 
     def __init__(self, credentials: Credentials) -> None:
-        self._held = credentials.compartments
+        self._credentials, self._held = credentials, credentials.compartments
+        self._seen = 0
+        self._loading = threading.Lock()
 
     def seal(self, dataset: Dataset, subject: UUID, record: UUID, values: Mapping[str, str]) -> Sealed:
         """Encrypts a new record under a data key of its own. Raises Undeclared, Invalid, KeyUnavailable."""
         mask = dataset.mask(values)
-        keys = self._compartment(dataset.compartment)
-        epoch = keys.epochs[keys.current]
+        number, epoch = self._written(dataset)
         data_key = crypto.random_bytes(crypto.KEY_BYTES)
         place = _place(subject, record, dataset.compartment)
-        bound = _KEY + place + keys.current.to_bytes(4, "big")
+        bound = _KEY + place + number.to_bytes(4, "big")
         if epoch.kek is not None:
-            kind, wrapped = KIND_WRAPPED, crypto.seal(epoch.kek, data_key, bound)
+            kind, wrapped = KIND_WRAPPED, crypto.wrap(epoch.kek, data_key, bound)
         else:
             kind, wrapped = KIND_SEALED, crypto.hpke_seal(epoch.public, data_key, bound)
         ciphertexts: list[bytes | None] = [None] * mask.bit_length()
@@ -60,8 +64,8 @@ class Envelope:
             ordinal = dataset.ordinals[field]
             ciphertexts[ordinal - 1] = self._value(data_key, place, dataset, field, 1, value)
             if field in dataset.indexed:
-                lookups.append((ordinal, keys.current, self._digest(dataset, field, value, epoch.index)))
-        return Sealed(mask, kind, keys.current, wrapped, ciphertexts, lookups)
+                lookups += self._lookups(dataset, field, value)
+        return Sealed(mask, kind, number, wrapped, ciphertexts, lookups)
 
     def open(
         self, dataset: Dataset, subject: UUID, record: UUID, kind: int, epoch: int, wrapped: bytes, fields: int, versions: Sequence[int | None],
@@ -101,22 +105,18 @@ class Envelope:
         ciphertexts and look-ups."""
         place = _place(subject, record, dataset.compartment)
         data_key = self._data_key(dataset.compartment, place, kind, epoch, wrapped)
-        keys = self._compartment(dataset.compartment)
         ordinals, expected, ciphertexts, lookups = [], [], [], []
         for field, (version, value) in changes.items():
             ordinals.append(dataset.ordinals[field])
             expected.append(version)
             ciphertexts.append(self._value(data_key, place, dataset, field, version + 1, value))
             if field in dataset.indexed:
-                lookups.append(
-                    (dataset.ordinals[field], keys.current, self._digest(dataset, field, value, keys.epochs[keys.current].index))
-                )
+                lookups += self._lookups(dataset, field, value)
         return ordinals, expected, ciphertexts, lookups
 
     def digests(self, dataset: Dataset, field: str, value: str) -> tuple[list[int], list[bytes]]:
-        """Blind-index digests of a value under every epoch that this door holds."""
-        keys = self._compartment(dataset.compartment)
-        return list(keys.epochs), [self._digest(dataset, field, value, epoch.index) for epoch in keys.epochs.values()]
+        """Blind-index digests of a value under every epoch that is searched now."""
+        return list(dataset.indexing), [self.digest(dataset, field, value, epoch) for epoch in dataset.indexing]
 
     def _value(self, data_key: bytes, place: bytes, dataset: Dataset, field: str, version: int, value: str) -> bytes:
         label = dataset.labels[field]
@@ -128,7 +128,7 @@ class Envelope:
         return crypto.hmac_sha256(index_key, b"armonika/index/1\0" + dataset.labels[field] + b"\0" + canonical.encode())
 
     def _data_key(self, compartment: str, place: bytes, kind: int, epoch: int, wrapped: bytes) -> bytes:
-        keys = self._compartment(compartment).epochs.get(epoch)
+        keys = self._epoch(compartment, epoch)
         if keys is None or keys.kek is None or keys.private is None:
             raise KeyUnavailable("this door holds no key that opens the record")
         bound = _KEY + place + epoch.to_bytes(4, "big")
@@ -138,6 +138,49 @@ class Envelope:
             return crypto.hpke_open(keys.private, wrapped, bound)
         except crypto.Unauthentic:
             raise Tampered("a data key does not belong to its person, record, compartment and epoch") from None
+
+    def rewrap(
+        self, compartment: str, subject: UUID, record: UUID, kind: int, epoch: int, wrapped: bytes, new_epoch: int
+    ) -> bytes:
+        """The same data key under the key-encryption key of another epoch (kind 1). Raises Tampered, KeyUnavailable."""
+        place = _place(subject, record, compartment)
+        target = self._epoch(compartment, new_epoch)
+        if target is None or target.kek is None:
+            raise KeyUnavailable("this door holds no key of the new epoch")
+        return crypto.wrap(
+            target.kek, self._data_key(compartment, place, kind, epoch, wrapped), _KEY + place + new_epoch.to_bytes(4, "big")
+        )
+
+    def digest(self, dataset: Dataset, field: str, value: str, epoch: int) -> bytes:
+        """The blind-index digest of a value under one epoch. Raises KeyUnavailable."""
+        keys = self._epoch(dataset.compartment, epoch)
+        if keys is None:
+            raise KeyUnavailable("this door holds no keys of that epoch")
+        return self._digest(dataset, field, value, keys.index)
+
+    def _lookups(self, dataset: Dataset, field: str, value: str) -> list[tuple[int, int, bytes]]:
+        return [(dataset.ordinals[field], epoch, self.digest(dataset, field, value, epoch)) for epoch in dataset.indexing]
+
+    def _written(self, dataset: Dataset) -> tuple[int, EpochKeys]:
+        keys = self._epoch(dataset.compartment, dataset.epoch) if dataset.epoch is not None else None
+        if keys is None or dataset.epoch is None:
+            raise KeyUnavailable(
+                "the keys of this compartment are suspended, or this door has not got the new ones yet: restart it"
+            )
+        return dataset.epoch, keys
+
+    def _epoch(self, compartment: str, number: int) -> EpochKeys | None:
+        """Keys of one epoch. Those of one that began after the start are read from the credentials folder when its file has changed."""
+        found = self._compartment(compartment).epochs.get(number)
+        source = self._credentials.source
+        if found is not None or source is None:
+            return found
+        with self._loading, contextlib.suppress(KeyFileError, OSError):
+            written = (source / f"{self._credentials.door}.json").stat().st_mtime_ns
+            if written != self._seen:
+                self._held = load(self._credentials.door, source).compartments
+                self._seen = written
+        return self._compartment(compartment).epochs.get(number)
 
     def _compartment(self, name: str) -> CompartmentKeys:
         try:

@@ -88,6 +88,13 @@ class KeyUnavailable(VaultError):
     code = "key-unavailable"
 
 
+class KeysChanged(VaultError):
+    """The epoch that this door wrote under is no longer the active one (AR428). The vault looks again and repeats by itself."""
+
+    status = 503
+    code = "keys-changed"
+
+
 class Tampered(VaultError):
     """A ciphertext or wrapped key does not belong to its place (AAD or tag mismatch)."""
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import psycopg
@@ -18,9 +18,10 @@ from armonika.trust.keys.credentials import Credentials
 from armonika.trust.vault import codec
 from armonika.trust.vault.catalogue import Catalogue
 from armonika.trust.vault.envelope import Envelope
-from armonika.trust.vault.errors import Refused, Unavailable, Undeclared, VaultError
+from armonika.trust.vault.errors import KeysChanged, KeyUnavailable, Refused, Unavailable, Undeclared, VaultError
 from armonika.trust.vault.types import Access, Actor, Ask, Held, Outcome, Record, SecretHash
 
+T = TypeVar("T")
 CATALOGUE_SECONDS = 5.0
 """How long a door may go on with the names of a policy that was replaced; the decisions themselves are always the database's."""
 
@@ -126,12 +127,30 @@ class VaultReader:
                 self._known = (time.monotonic(), Catalogue(content))
             return self._known[1]
 
+    def _again(self, work: Callable[[], T]) -> T:
+        """Runs `work`, once more with a fresh catalogue when the keys changed under it: it had written nothing."""
+        try:
+            return work()
+        except (KeysChanged, KeyUnavailable):
+            with self._lock:
+                self._known = None
+            return work()
+
     def whoami(self, secret: SecretHash) -> Actor:
         """Who the secret proves. Raises SessionEnded."""
         return Actor(*self._store.rows(codec.WHOAMI, [secret], repeat=True)[0])
 
     def read_many(self, asks: Sequence[Ask]) -> list[Outcome]:
         """One ask and one take for all; actors may differ; each item has its own records or error."""
+        results = self._read_many(asks)
+        late = [number for number, outcome in enumerate(results) if isinstance(outcome.error, KeyUnavailable)]
+        if late:
+            # Its keys moved to another epoch between take and opening; asked again, it is there.
+            for number, outcome in zip(late, self._read_many([asks[number] for number in late]), strict=True):
+                results[number] = outcome
+        return results
+
+    def _read_many(self, asks: Sequence[Ask]) -> list[Outcome]:
         catalogue = self.catalogue
         columns, positions, errors = codec.ask_parameters(catalogue, asks)
         answers = self._store.rows(codec.ASK, columns, repeat=True) if positions else []
@@ -150,6 +169,10 @@ class VaultReader:
     def find(self, secret: SecretHash, dataset: str, field: str, value: str, fields: Sequence[str], purpose: str, reason: str,
              reference: str | None = None) -> list[Record]:  # fmt: skip
         """The person with exactly this look-up value, or an empty list: the newest where several share it. Audited either way."""
+        return self._again(lambda: self._find(secret, dataset, field, value, fields, purpose, reason, reference))
+
+    def _find(self, secret: SecretHash, dataset: str, field: str, value: str, fields: Sequence[str], purpose: str, reason: str,
+              reference: str | None) -> list[Record]:  # fmt: skip
         catalogue = self.catalogue
         declared = catalogue.dataset(dataset)
         if field not in declared.indexed:

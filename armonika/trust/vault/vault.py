@@ -46,10 +46,20 @@ class Vault(VaultReader):
         enqueued for the first person. Raises Duplicate, Refused, Restricted, Undeclared, Invalid; nothing is then stored."""
         if (password is None) != (role is None):
             raise Undeclared("a password needs a role, and a role a password")
+        credential = self._credential(password) if password is not None else None
+        try:
+            return self._again(
+                lambda: self._create(secret, purpose, reason, reference, records, jobs, credential, role, verified)
+            )
+        except Refused:
+            self._refused(secret, "create", purpose, reason, records[0].subject, records[0].dataset)
+            raise
+
+    def _create(self, secret: SecretHash, purpose: str, reason: str, reference: str | None, records: Sequence[NewRecord], jobs: Sequence[str],
+                credential: tuple[bytes, str, bytes] | None, role: str | None, verified: bool) -> list[Created]:  # fmt: skip
         parameters, made = codec.create_parameters(
             self.catalogue, self._envelope, secret, purpose, reason, reference, records, jobs
         )
-        credential = self._credential(password) if password is not None else None
         try:
             with self._store.connection() as connection, connection.transaction():
                 audit_ids = self._store.value(codec.CREATE, parameters, connection)
@@ -61,15 +71,18 @@ class Vault(VaultReader):
                     )
         except psycopg.Error as error:
             raise codec.error_of(error.sqlstate) from None
-        except Refused:
-            self._refused(secret, "create", purpose, reason, records[0].subject, records[0].dataset)
-            raise
         return codec.created(made, audit_ids)
 
     def correct(self, secret: SecretHash, subject: UUID, record: UUID, changes: Mapping[str, str], purpose: str, reason: str,
                 reference: str | None = None, *, dataset: str = "account", expected: Mapping[str, int] | None = None, origin: Origin = "subject") -> int:  # fmt: skip
         """Corrects fields of a record. `expected` holds the versions that the caller saw (If-Match). Returns the audit row's number.
         Raises VersionConflict when a value changed meanwhile, Duplicate for a taken look-up value."""
+        return self._again(
+            lambda: self._correct(secret, subject, record, changes, purpose, reason, reference, dataset, expected, origin)
+        )
+
+    def _correct(self, secret: SecretHash, subject: UUID, record: UUID, changes: Mapping[str, str], purpose: str, reason: str, reference: str | None,
+                 dataset: str, expected: Mapping[str, int] | None, origin: Origin) -> int:  # fmt: skip
         catalogue = self.catalogue
         declared = catalogue.dataset(dataset)
         columns, _, errors = codec.ask_parameters(
@@ -115,6 +128,28 @@ class Vault(VaultReader):
             raise codec.verdict_error(3)
         return [(subject, number, erased, kept) for subject, number, erased, kept in rows]
 
+    def erase_records(
+        self, secret: SecretHash, records: Sequence[tuple[UUID, UUID]], purpose: str, reason: str, reference: str | None = None
+    ) -> list[tuple[UUID, int]]:
+        """Ends single (subject, record) of people who stay: (record, audit row's number) of each that was there and may end."""
+        catalogue = self.catalogue
+        rows = self._store.rows(
+            codec.ERASE_RECORDS,
+            [
+                secret,
+                catalogue.purpose(purpose),
+                catalogue.reason(reason),
+                reference,
+                [s for s, _ in records],
+                [r for _, r in records],
+            ],
+        )
+        if not rows:
+            for subject, _ in records:
+                self._refused(secret, "erase", purpose, reason, subject, None)
+            raise codec.verdict_error(3)
+        return [(record, number) for record, number in rows]
+
     def restrict(
         self, secret: SecretHash, subject: UUID, on: bool, purpose: str, reason: str, reference: str | None = None
     ) -> int:
@@ -133,6 +168,9 @@ class Vault(VaultReader):
     def sign_in(self, dataset: str, email: str, password: str, ttl_seconds: int = 8 * 3600) -> tuple[str, Actor]:
         """Opens a session: (secret, actor). The same work and answer (Refused) for a wrong password and an unknown address; Unverified only
         for the right password. Raises Invalid for an unreadable address."""
+        return self._again(lambda: self._sign_in(dataset, email, password, ttl_seconds))
+
+    def _sign_in(self, dataset: str, email: str, password: str, ttl_seconds: int) -> tuple[str, Actor]:
         catalogue = self.catalogue
         declared = catalogue.dataset(dataset)
         epochs, digests = self._envelope.digests(declared, "email", email)
@@ -201,12 +239,16 @@ class Vault(VaultReader):
 
     def enqueue_to(self, job: str, dataset: str, email: str) -> None:
         """A letter job to whoever has this address, if anybody: the caller learns nothing."""
-        declared = self.catalogue.dataset(dataset)
-        epochs, digests = self._envelope.digests(declared, "email", email)
-        self._store.rows(
-            "SELECT vault.enqueue_to($1::bytea, $2::text, $3::smallint, $4::smallint, $5::int[], $6::bytea[])",
-            [self.service, job, declared.id, declared.ordinals["email"], epochs, digests],
-        )
+
+        def work() -> None:
+            declared = self.catalogue.dataset(dataset)
+            epochs, digests = self._envelope.digests(declared, "email", email)
+            self._store.rows(
+                "SELECT vault.enqueue_to($1::bytea, $2::text, $3::smallint, $4::smallint, $5::int[], $6::bytea[])",
+                [self.service, job, declared.id, declared.ordinals["email"], epochs, digests],
+            )
+
+        self._again(work)
 
     def publish_trust_report(self, report: Mapping[str, Any]) -> int:
         """Publishes a report of `armonika verify`. For the verifier."""

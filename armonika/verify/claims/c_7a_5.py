@@ -26,7 +26,7 @@ class Claim:
     def examine(self, context: Context) -> Evidence:
         evidence = Evidence()
         canary = context.member()
-        count = "SELECT count(*) FROM vault.audit WHERE subject = %s AND operation = 1"
+        count = "SELECT count(*) FROM vault.audit WHERE subject = %s AND operation = 1 AND door = 'verifier'"
         before = context.rows(count, (canary.subject,))[0][0]
         for _ in range(READS):
             context.vault.read(context.vault.service, canary.subject, "account", ["email"], "legal", "verification")

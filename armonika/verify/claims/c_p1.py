@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from armonika.policy.check import dates
+from armonika import policy as policies
+from armonika.policy.check import MONTHS, dates
 from armonika.verify.context import Context
 from armonika.verify.frame import Evidence, Sabotage
 from armonika.verify.sabotage import swap
@@ -57,7 +58,9 @@ class Claim:
         return evidence
 
     def sabotages(self) -> Iterator[Sabotage]:
-        yield Sabotage("the page shows the next month", swap("/en/privacy/", b"1 June 2026", b"1 July 2026"))
+        day = policies.load().effective_from
+        shown, wrong = (f"{day.day} {MONTHS['en'][(day.month + step) % 12]} {day.year}".encode() for step in (-1, 0))
+        yield Sabotage("the page shows the next month", swap("/en/privacy/", shown, wrong))
         yield Sabotage("the page shows another hash", swap("/fr/privacy/", b'class="hash">', b'class="hash">0'))
         yield Sabotage(
             "another version took effect unnoticed",

@@ -54,6 +54,7 @@ DECLARE
     found_subject uuid; found_record uuid; found_org uuid; found_state text; scoped boolean;
 BEGIN
     PERFORM vault.check_reason(pol, asked_purpose, asked_reason, ref);
+    PERFORM vault.check_search(asked_dataset, epochs);
     SELECT j.subject_id, l.record_id, j.org_id, j.state INTO found_subject, found_record, found_org, found_state
     FROM unnest(epochs, digests) AS d (epoch, digest)
     JOIN vault.lookup l ON l.dataset = asked_dataset AND l.ordinal = asked_ordinal AND l.epoch = d.epoch AND l.digest = d.digest

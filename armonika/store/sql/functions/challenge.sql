@@ -73,6 +73,7 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_
 DECLARE s vault.session := vault.actor(service); whom uuid;
 BEGIN
     IF s.kind <> 'service' OR job !~ '^[a-z-]{3,40}:(en|fr|ar)$' THEN RAISE EXCEPTION USING ERRCODE = 'AR403', MESSAGE = 'not allowed'; END IF;
+    PERFORM vault.check_search(of_dataset, epochs);
     SELECT l.subject_id INTO whom FROM unnest(epochs, digests) AS d (epoch, digest)
     JOIN vault.lookup l ON l.dataset = of_dataset AND l.ordinal = of_ordinal AND l.epoch = d.epoch AND l.digest = d.digest AND l.sole LIMIT 1;
     IF whom IS NOT NULL THEN PERFORM vault.defer(job, whom); END IF;

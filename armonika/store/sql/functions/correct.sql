@@ -1,5 +1,5 @@
 -- Correct fields of one record. `expected` holds the versions that the caller saw: a value changed since then is AR412. Ciphertexts are bound to
--- version expected + 1 (AAD), so a lost race can never be written. Look-ups of the changed fields are replaced.
+-- version expected + 1 (AAD), so a lost race can never be written. AR428 when look-ups are not of the epochs searched now. Look-ups of the changed fields are replaced.
 CREATE OR REPLACE FUNCTION vault.correct(secret bytea, for_purpose smallint, for_reason smallint, ref text, whom uuid, which uuid, new_origin smallint,
     ordinals smallint[], expected int[], new_ciphertexts bytea[], lookup_ordinals smallint[], lookup_epochs int[], lookup_digests bytea[]) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
@@ -25,6 +25,7 @@ BEGIN
     IF mask & ~(SELECT d.fields FROM vault.declared_field d WHERE d.policy_id = pol AND d.dataset = r.dataset) <> 0 OR new_origin NOT BETWEEN 1 AND 4 THEN
         RAISE EXCEPTION USING ERRCODE = 'AR422', MESSAGE = 'a field or origin is not declared in the policy in force';
     END IF;
+    PERFORM vault.check_epochs(pol, ARRAY[r.dataset], ARRAY[]::int[], array_fill(1, ARRAY[cardinality(lookup_ordinals)]), lookup_ordinals, lookup_epochs);
     n := vault.note(s, pol, 5::smallint, true, whom, which, r.dataset, mask, for_purpose, for_reason, ref);
     w := greatest(cardinality(r.ciphertexts), (SELECT max(x) FROM unnest(ordinals) x));
     FOR i IN cardinality(r.ciphertexts) + 1 .. w LOOP

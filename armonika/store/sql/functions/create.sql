@@ -1,6 +1,6 @@
 -- Create records, for new people or known ones, in one transaction with their audit rows. Parallel arrays, one element an item.
 -- Values of item i come flattened: `value_items` says whose, ordered by ordinal from 1, NULL where a field is left out.
--- AR422 undeclared · AR403 not allowed, or the person is erased or unknown · AR423 restricted · AR409 a unique look-up value is taken.
+-- AR428 the keys changed · AR422 undeclared · AR403 not allowed, or the person is erased or unknown · AR423 restricted · AR409 a unique look-up value is taken.
 CREATE OR REPLACE FUNCTION vault.create(secret bytea, for_purpose smallint, for_reason smallint, ref text,
     subjects uuid[], new_kinds text[], new_orgs uuid[], records uuid[], datasets smallint[], masks bigint[], new_origins smallint[],
     key_kinds smallint[], key_epochs int[], wrapped_keys bytea[], value_items int[], value_ciphertexts bytea[],
@@ -42,6 +42,7 @@ BEGIN
     IF EXISTS (SELECT FROM unnest(subjects) AS i (subject) JOIN vault.subject j ON j.subject_id = i.subject AND j.state = 'restricted') THEN
         RAISE EXCEPTION USING ERRCODE = 'AR423', MESSAGE = 'processing of this person is restricted';
     END IF;
+    PERFORM vault.check_epochs(pol, datasets, key_epochs, lookup_items, lookup_ordinals, lookup_epochs);
     WITH items AS MATERIALIZED (
         SELECT i.*, nextval('vault.audit_number') AS id
         FROM unnest(subjects, records, datasets, masks, new_origins, key_kinds, key_epochs, wrapped_keys) WITH ORDINALITY

@@ -7,7 +7,7 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_
 DECLARE
     pol int := vault.policy_in_force();
     s vault.session := vault.actor(secret);
-    j vault.subject; n bigint; gone int; left_over int; gone_mask bigint;
+    j vault.subject; n bigint; gone int; left_over int;
 BEGIN
     PERFORM vault.check_reason(pol, for_purpose, for_reason, ref);
     IF s.kind = 'session' AND s.auth_at < clock_timestamp() - interval '10 minutes' THEN
@@ -19,11 +19,15 @@ BEGIN
               AND CASE r.scope WHEN 'all' THEN true WHEN 'own' THEN j.subject_id = s.actor ELSE s.org_id IS NOT NULL AND j.org_id = s.org_id END) THEN
             CONTINUE;
         END IF;
-        DELETE FROM vault.record r WHERE r.subject_id = j.subject_id AND vault.allowed(pol, s, 6::smallint, for_purpose, r.dataset, 0, j.subject_id, j.org_id);
-        GET DIAGNOSTICS gone = ROW_COUNT;
-        SELECT count(*) INTO left_over FROM vault.record r WHERE r.subject_id = j.subject_id;
-        IF gone = 0 AND left_over > 0 THEN CONTINUE; END IF;
+        IF NOT EXISTS (SELECT FROM vault.record r WHERE r.subject_id = j.subject_id AND vault.allowed(pol, s, 6::smallint, for_purpose, r.dataset, 0, j.subject_id, j.org_id))
+           AND EXISTS (SELECT FROM vault.record r WHERE r.subject_id = j.subject_id) THEN
+            CONTINUE;
+        END IF;
         n := vault.note(s, pol, 6::smallint, true, j.subject_id, NULL, NULL, 0, for_purpose, for_reason, ref);
+        gone := vault.end_records(n, j.subject_id, ARRAY(SELECT r.record_id FROM vault.record r
+            WHERE r.subject_id = j.subject_id AND vault.allowed(pol, s, 6::smallint, for_purpose, r.dataset, 0, j.subject_id, j.org_id)));
+        INSERT INTO vault.ended (subject_id, audit_id) VALUES (j.subject_id, n);
+        SELECT count(*) INTO left_over FROM vault.record r WHERE r.subject_id = j.subject_id;
         DELETE FROM vault.credential x WHERE x.subject_id = j.subject_id;
         DELETE FROM vault.challenge x WHERE x.subject_id = j.subject_id;
         DELETE FROM vault.session x WHERE x.actor = j.subject_id AND x.kind <> 'service';
@@ -31,6 +35,38 @@ BEGIN
             WHERE x.subject_id = j.subject_id;
         IF left_over = 0 THEN INSERT INTO vault.tombstone (subject_id, audit_id, records) VALUES (j.subject_id, n, gone); END IF;
         subject := j.subject_id; audit_id := n; erased := gone; kept := left_over;
+        RETURN NEXT;
+    END LOOP;
+END $$;
+
+-- Destroys records with their keys and look-ups, and keeps what a certificate and a restore need. Internal.
+CREATE OR REPLACE FUNCTION vault.end_records(entry bigint, whom uuid, which uuid[]) RETURNS int
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+DECLARE gone int;
+BEGIN
+    INSERT INTO vault.ended (subject_id, record_id, compartment, epoch, audit_id)
+        SELECT k.subject_id, k.record_id, k.compartment, k.epoch, entry FROM vault.data_key k WHERE k.subject_id = whom AND k.record_id = ANY (which) FOR UPDATE;
+    DELETE FROM vault.record r WHERE r.subject_id = whom AND r.record_id = ANY (which);
+    GET DIAGNOSTICS gone = ROW_COUNT;
+    RETURN gone;
+END $$;
+
+-- Ends single records of people who stay (an address of day 366, a test of day 91), for whoever the policy lets erase the dataset. One entry each.
+CREATE OR REPLACE FUNCTION vault.erase_records(secret bytea, for_purpose smallint, for_reason smallint, ref text, whom uuid[], which uuid[])
+RETURNS TABLE (record uuid, audit_id bigint)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+DECLARE
+    pol int := vault.policy_in_force();
+    s vault.session := vault.actor(secret);
+    r record; n bigint;
+BEGIN
+    PERFORM vault.check_reason(pol, for_purpose, for_reason, ref);
+    FOR r IN SELECT x.subject_id, x.record_id, x.dataset FROM unnest(whom, which) AS i (subject, record)
+             JOIN vault.record x ON x.subject_id = i.subject AND x.record_id = i.record JOIN vault.subject j ON j.subject_id = x.subject_id
+             WHERE vault.allowed(pol, s, 6::smallint, for_purpose, x.dataset, 0, x.subject_id, j.org_id) ORDER BY x.subject_id, x.record_id FOR UPDATE OF x LOOP
+        n := vault.note(s, pol, 6::smallint, true, r.subject_id, r.record_id, r.dataset, 0, for_purpose, for_reason, ref);
+        PERFORM vault.end_records(n, r.subject_id, ARRAY[r.record_id]);
+        record := r.record_id; audit_id := n;
         RETURN NEXT;
     END LOOP;
 END $$;
@@ -58,6 +94,6 @@ END $$;
 CREATE OR REPLACE FUNCTION vault.note_refusal(secret bytea, what smallint, for_purpose smallint, for_reason smallint, whom uuid, of_dataset smallint) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
 BEGIN
-    IF what NOT BETWEEN 1 AND 16 THEN RAISE EXCEPTION USING ERRCODE = 'AR422', MESSAGE = 'no such operation'; END IF;
+    IF what NOT BETWEEN 1 AND 21 THEN RAISE EXCEPTION USING ERRCODE = 'AR422', MESSAGE = 'no such operation'; END IF;
     RETURN vault.note(vault.actor(secret), vault.policy_in_force(), what, false, whom, NULL, of_dataset, 0, coalesce(for_purpose, 0::smallint), coalesce(for_reason, 0::smallint), NULL);
 END $$;

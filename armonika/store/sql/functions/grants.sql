@@ -2,11 +2,11 @@
 -- A function is granted to the doors named here or to nobody: tests/vault/test_catalogue.py compares this table with the server.
 CREATE TEMP TABLE door_grant (function text, doors text[]) ON COMMIT DROP;
 INSERT INTO door_grant VALUES
-    ('catalogue', '{site,console,api,worker,verifier}'), ('policies', '{site,console,api,verifier}'), ('policy_document', '{site,console,api,verifier}'),
+    ('catalogue', '{site,console,api,worker,verifier,keeper,timpani}'), ('policies', '{site,console,api,verifier}'), ('policy_document', '{site,console,api,verifier}'),
     ('trust_report', '{site,console,api,verifier}'), ('publish_trust_report', '{verifier}'),
-    ('ask', '{site,console,api,worker,verifier}'), ('ask_find', '{site,console,api,worker,verifier}'), ('take', '{site,console,api,worker,verifier}'),
+    ('ask', '{site,console,api,worker,verifier,keeper}'), ('ask_find', '{site,console,api,worker,verifier}'), ('take', '{site,console,api,worker,verifier,keeper}'),
     ('fetch', '{site,console,api,worker,verifier}'),
-    ('create', '{site,console,api,verifier}'), ('correct', '{site,console,api,verifier}'), ('erase', '{site,console,api,worker,verifier}'),
+    ('create', '{site,console,api,verifier}'), ('correct', '{site,console,api,verifier}'), ('erase', '{site,console,api,worker,verifier}'), ('erase_records', '{console,api,worker,verifier}'),
     ('restrict', '{site,console,api,verifier}'), ('note_refusal', '{site,console,api,worker,verifier}'),
     ('describe', '{site,console,api,verifier}'), ('accesses', '{site,console,api,verifier}'),
     ('sign_in_salt', '{site,console,verifier}'), ('sign_in', '{site,console,verifier}'), ('whoami', '{site,console,api,worker,verifier}'),
@@ -14,6 +14,8 @@ INSERT INTO door_grant VALUES
     ('set_first_credential', '{site,console,verifier}'),
     ('issue_challenge', '{worker,verifier}'), ('redeem_challenge', '{site,console,verifier}'), ('throttle', '{site,console,api}'),
     ('enqueue', '{site,console,worker}'), ('enqueue_to', '{site,console}'),
+    ('epochs', '{keeper,timpani,verifier}'), ('rotation_state', '{keeper,timpani,verifier}'), ('stale_keys', '{keeper,timpani}'), ('rewrap', '{keeper,timpani}'),
+    ('stale_lookups', '{keeper,timpani}'), ('redigest', '{keeper,timpani}'), ('settle_epochs', '{keeper,timpani}'), ('unregistered', '{sealer}'), ('mark_registered', '{sealer}'),
     ('unsealed', '{sealer}'), ('append_leaves', '{sealer}'), ('tree_size', '{sealer,verifier}'), ('leaves', '{sealer,verifier}');
 
 DO $$
@@ -32,7 +34,7 @@ BEGIN
     END LOOP;
     FOR t IN SELECT p.oid::regprocedure AS name, p.prokind FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'vault' LOOP
         EXECUTE format('ALTER ROUTINE %s OWNER TO armonika_vault', t.name);
-        EXECUTE format('REVOKE ALL ON ROUTINE %s FROM PUBLIC, armonika_site, armonika_console, armonika_api, armonika_worker, armonika_sealer, armonika_verifier, armonika_mailin, armonika_timpani', t.name);
+        EXECUTE format('REVOKE ALL ON ROUTINE %s FROM PUBLIC, armonika_site, armonika_console, armonika_api, armonika_worker, armonika_sealer, armonika_verifier, armonika_mailin, armonika_timpani, armonika_keeper', t.name);
     END LOOP;
     FOR g IN SELECT p.oid::regprocedure AS name, d.doors FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace AND n.nspname = 'vault'
              JOIN pg_temp.door_grant d ON d.function = p.proname LOOP
@@ -43,14 +45,16 @@ END $$;
 -- What the functions themselves need, and no more: audit rows, leaves, tombstones and policy versions are only ever added.
 REVOKE ALL ON ALL TABLES IN SCHEMA vault FROM armonika_vault;
 GRANT SELECT ON ALL TABLES IN SCHEMA vault TO armonika_vault;
-GRANT INSERT ON vault.audit, vault.leaf, vault.tombstone, vault.policy_version, vault.declared_field, vault.declared_purpose, vault.declared_reason,
+GRANT INSERT ON vault.ended, vault.audit, vault.leaf, vault.tombstone, vault.policy_version, vault.declared_field, vault.declared_purpose, vault.declared_reason,
     vault.door_compartment, vault.compartment, vault.dataset, vault.field, vault.purpose, vault.role, vault.reason, vault.organisation, vault.trust_report TO armonika_vault;
 GRANT INSERT, UPDATE ON vault.rule, vault.subject, vault.session, vault.credential, vault.challenge, vault.throttle, vault.record TO armonika_vault;
-GRANT INSERT, DELETE ON vault.lookup TO armonika_vault;
-GRANT INSERT ON vault.data_key TO armonika_vault;
+GRANT INSERT, UPDATE, DELETE ON vault.lookup TO armonika_vault;
+GRANT INSERT, UPDATE ON vault.data_key, vault.epoch TO armonika_vault;
+GRANT UPDATE ON vault.rotation TO armonika_vault;
+GRANT UPDATE (registered) ON vault.ended TO armonika_vault;
 GRANT DELETE ON vault.record, vault.data_key, vault.credential, vault.challenge, vault.session TO armonika_vault;
 GRANT UPDATE ON vault.seal_state, vault.subject TO armonika_vault;
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA vault TO armonika_vault;
 GRANT USAGE ON SCHEMA vault TO armonika_vault, armonika_site, armonika_console, armonika_api, armonika_worker, armonika_sealer, armonika_verifier,
-    armonika_mailin, armonika_timpani;
+    armonika_mailin, armonika_timpani, armonika_keeper;
 REVOKE CREATE ON SCHEMA vault FROM armonika_vault;

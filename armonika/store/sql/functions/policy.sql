@@ -81,6 +81,9 @@ LANGUAGE sql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_cata
             FROM vault.declared_field x JOIN vault.dataset d ON d.id = x.dataset JOIN vault.compartment c ON c.id = d.compartment WHERE x.policy_id = p.policy_id),
         'purposes', (SELECT jsonb_object_agg(name, id) FROM vault.purpose JOIN vault.declared_purpose q ON q.purpose = id AND q.policy_id = p.policy_id),
         'reasons', (SELECT jsonb_object_agg(name, id) FROM vault.reason WHERE EXISTS (SELECT FROM vault.declared_reason q WHERE q.reason = id AND q.policy_id = p.policy_id)),
+        'epochs', (SELECT coalesce(jsonb_object_agg(x.name, jsonb_build_object('active', x.active, 'indexing', x.indexing)), '{}') FROM (
+            SELECT c.name, max(e.epoch) FILTER (WHERE e.state = 'active') AS active, jsonb_agg(e.epoch ORDER BY e.epoch) FILTER (WHERE e.state IN ('active', 'suspended', 'retiring')) AS indexing
+            FROM vault.epoch e JOIN vault.compartment c ON c.id = e.compartment GROUP BY c.name) x),
         'operations', (SELECT jsonb_object_agg(name, id) FROM vault.operation))
     FROM vault.policy_version p WHERE p.policy_id = vault.policy_in_force()
 $$;

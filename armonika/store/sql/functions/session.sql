@@ -6,6 +6,7 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_
 DECLARE s vault.session := vault.actor(service); found bytea;
 BEGIN
     IF s.kind <> 'service' THEN RAISE EXCEPTION USING ERRCODE = 'AR403', MESSAGE = 'not allowed'; END IF;
+    PERFORM vault.check_search(of_dataset, epochs);
     SELECT c.salt INTO found FROM unnest(epochs, digests) AS d (epoch, digest)
     JOIN vault.lookup l ON l.dataset = of_dataset AND l.ordinal = of_ordinal AND l.epoch = d.epoch AND l.digest = d.digest AND l.sole
     JOIN vault.credential c ON c.subject_id = l.subject_id LIMIT 1;
@@ -28,6 +29,7 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'AR403', MESSAGE = 'not allowed';
     END IF;
     PERFORM vault.check_reason(pol, for_purpose, for_reason, NULL);
+    PERFORM vault.check_search(of_dataset, epochs);
     SELECT cr.* INTO c FROM unnest(epochs, digests) AS d (epoch, digest)
     JOIN vault.lookup l ON l.dataset = of_dataset AND l.ordinal = of_ordinal AND l.epoch = d.epoch AND l.digest = d.digest AND l.sole
     JOIN vault.credential cr ON cr.subject_id = l.subject_id LIMIT 1;

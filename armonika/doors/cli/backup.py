@@ -1,0 +1,70 @@
+"""`armonika backup create|list|verify|expire`: sealed backups with a catalogue, in one country, for as long as the policy says."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+
+from armonika import policy, settings
+from armonika.doors.cli.running import admin_dsn
+from armonika.store.private_files import KeyFileError
+from armonika.supervisor.backup.catalogue import Backup, BackupError
+from armonika.supervisor.backup.create import catalogue_of, create, verify
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command."""
+    parser = subparsers.add_parser("backup", help="make, list and verify backups")
+    actions = parser.add_subparsers(dest="action", required=True)
+    for name, text in (("create", "make a backup of the running system"), ("list", "the catalogue"), ("verify", "read a backup to its last byte"),
+                       ("expire", "remove what the policy no longer keeps")):  # fmt: skip
+        action = actions.add_parser(name, help=text)
+        action.add_argument("--json", action="store_true")
+        if name == "verify":
+            action.add_argument("backup", nargs="?", default="latest", help="an id of the catalogue (default: the newest)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 all well, 1 a backup is damaged, 2 could not run."""
+    config, loaded = settings.load(), policy.load()
+    kept = catalogue_of(config)
+    try:
+        if args.action == "create":
+            _show([create(config, loaded, admin_dsn(config))], args.json)
+        elif args.action == "list":
+            _show(kept.all(), args.json)
+        elif args.action == "expire":
+            gone = kept.expire(datetime.now(UTC), timedelta(days=loaded.copies.keep_days))
+            print(json.dumps(gone) if args.json else f"Removed: {', '.join(gone) or 'nothing was due'}.")
+        else:
+            chosen = kept.get(args.backup)
+            try:
+                _show([verify(config, chosen)], args.json)
+            except BackupError as error:
+                print(f"armonika: {error}", file=sys.stderr)
+                return 1
+    except (BackupError, KeyFileError, OSError) as error:
+        print(f"armonika: {error}", file=sys.stderr)
+        return 2
+    except psycopg.OperationalError:
+        print("armonika: the database does not answer. Start the system first: `armonika serve`.", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _show(backups: list[Backup], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps([asdict(backup) for backup in backups], indent=1))
+        return
+    for backup in backups:
+        seen = f"verified {backup.verified_at[:16]}" if backup.verified_at else "not verified yet"
+        print(
+            f"{backup.backup_id}  {backup.created_at[:16]}  {backup.bytes // 1024:>9} KiB  site {backup.site}  PostgreSQL {backup.server}  {seen}"
+        )
+    if not backups:
+        print("There is no backup yet: `armonika backup create`.")

@@ -1,0 +1,70 @@
+-- The register of what ended: read by the sealer, replayed by a restore (docs/security/erasure.md).
+CREATE OR REPLACE FUNCTION vault.unregistered(most int) RETURNS TABLE (ended_no bigint, at timestamptz, subject uuid, record uuid, compartment text, epoch int, audit_id bigint)
+LANGUAGE sql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+    SELECT e.ended_no, e.at, e.subject_id, e.record_id, c.name, e.epoch, e.audit_id FROM vault.ended e LEFT JOIN vault.compartment c ON c.id = e.compartment
+    WHERE NOT e.registered ORDER BY e.ended_no LIMIT least(most, 10000)
+$$;
+CREATE OR REPLACE FUNCTION vault.mark_registered(numbers bigint[]) RETURNS void
+LANGUAGE sql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+    UPDATE vault.ended SET registered = true WHERE ended_no = ANY (numbers)
+$$;
+
+-- Ends again, in a restored copy, what had ended by the register. The same again changes nothing. For the administrator.
+CREATE OR REPLACE FUNCTION vault.replay_ended(number bigint, ended_at timestamptz, whom uuid, which uuid, name_of text, of_epoch int, entry bigint) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+DECLARE left_over int;
+BEGIN
+    IF EXISTS (SELECT FROM vault.ended e WHERE e.ended_no = number AND e.subject_id = whom AND e.record_id IS NOT DISTINCT FROM which) THEN RETURN false; END IF;
+    INSERT INTO vault.ended (ended_no, at, subject_id, record_id, compartment, epoch, audit_id, registered)
+        VALUES (number, ended_at, whom, which, (SELECT c.id FROM vault.compartment c WHERE c.name = name_of), of_epoch, entry, true);
+    IF which IS NOT NULL THEN
+        DELETE FROM vault.record r WHERE r.subject_id = whom AND r.record_id = which;
+        RETURN true;
+    END IF;
+    SELECT count(*) INTO left_over FROM vault.record r WHERE r.subject_id = whom;
+    DELETE FROM vault.credential x WHERE x.subject_id = whom;
+    DELETE FROM vault.challenge x WHERE x.subject_id = whom;
+    DELETE FROM vault.session x WHERE x.actor = whom AND x.kind <> 'service';
+    UPDATE vault.subject x SET state = CASE WHEN left_over = 0 THEN 'erased' ELSE 'restricted' END, org_id = CASE WHEN left_over = 0 THEN NULL ELSE x.org_id END
+        WHERE x.subject_id = whom;
+    IF left_over = 0 THEN
+        INSERT INTO vault.tombstone (subject_id, erased_at, audit_id, records) VALUES (whom, ended_at, entry, 0) ON CONFLICT DO NOTHING;
+    END IF;
+    RETURN true;
+END $$;
+
+-- Puts back entries of the sealed log that a restored copy has lost, so that the log goes on and never forks. For the administrator.
+CREATE OR REPLACE FUNCTION vault.import_entries(first bigint, entries jsonb, hashes bytea[]) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+DECLARE st vault.seal_state; missing text;
+BEGIN
+    SELECT * INTO st FROM vault.seal_state FOR UPDATE;
+    IF st.size <> first OR jsonb_array_length(entries) <> cardinality(hashes) THEN
+        RAISE EXCEPTION USING ERRCODE = 'AR409', MESSAGE = 'the tree has another size';
+    END IF;
+    SELECT e ->> 'policy' INTO missing FROM jsonb_array_elements(entries) e WHERE NOT EXISTS (SELECT FROM vault.policy_version v WHERE v.sha256 = e ->> 'policy') LIMIT 1;
+    IF missing IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'AR422', MESSAGE = format('policy version %s is not installed', missing);
+    END IF;
+    INSERT INTO vault.audit (audit_id, at, xact, operation, granted, door, actor, role, subject, record, dataset, fields, purpose, reason, reference, policy_id)
+    SELECT (e ->> 'audit_id')::bigint, (e ->> 'at')::timestamptz, pg_current_xact_id(), o.id, e ->> 'outcome' = 'granted', e ->> 'door', (e ->> 'actor')::uuid, r.id,
+        (e ->> 'subject')::uuid, (e ->> 'record')::uuid, d.id, coalesce(vault.mask_of(d.id, e -> 'fields'), 0), coalesce(p.id, 0::smallint), coalesce(c.id, 0::smallint),
+        e ->> 'reference', v.policy_id
+    FROM jsonb_array_elements(entries) e JOIN vault.operation o ON o.name = e ->> 'operation' JOIN vault.role r ON r.name = e ->> 'actor_role'
+    JOIN vault.policy_version v ON v.sha256 = e ->> 'policy' LEFT JOIN vault.dataset d ON d.name = e ->> 'dataset'
+    LEFT JOIN vault.purpose p ON p.name = e ->> 'purpose' LEFT JOIN vault.reason c ON c.name = e ->> 'reason'
+    ON CONFLICT (audit_id) DO NOTHING;
+    INSERT INTO vault.leaf (leaf_no, audit_id, leaf_hash)
+        SELECT first + x.n - 1, (x.e ->> 'audit_id')::bigint, hashes[x.n] FROM jsonb_array_elements(entries) WITH ORDINALITY AS x (e, n);
+    UPDATE vault.seal_state SET size = first + cardinality(hashes), pending_xact = NULL;
+    RETURN first + cardinality(hashes);
+END $$;
+
+-- The entry of a restore. For the administrator.
+CREATE OR REPLACE FUNCTION vault.note_restore() RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+DECLARE s vault.session;
+BEGIN
+    SELECT * INTO s FROM vault.session x WHERE x.kind = 'service' AND x.door = 'keeper' AND x.revoked_at IS NULL ORDER BY x.created_at DESC LIMIT 1;
+    RETURN vault.note(s, vault.policy_in_force(), 18::smallint, true, NULL, NULL, NULL, 0, 0::smallint, 0::smallint, NULL);
+END $$;

@@ -1,0 +1,124 @@
+"""The catalogue of backups: one folder each, `manifest.json` beside the sealed files; the archive of the write-ahead log beside them all.
+
+Nothing in a backup can be opened with what is in it: it is sealed to the backup key, and data keys in it are wrapped by epochs that the keyring
+alone holds, until they are destroyed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from armonika.store.private_files import write_private
+
+MANIFEST, BASE, LOG, WAL = "manifest.json", "base.tar.sealed", "log.tar.sealed", "wal"
+
+
+class BackupError(Exception):
+    """A backup cannot be made, verified or restored; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """One backup. `files` maps names to SHA-256 of the sealed bytes; `epochs` are those that it needs, `name/number`."""
+
+    backup_id: str
+    created_at: str
+    site: str
+    server: int
+    first_segment: str
+    tree_size: int
+    epochs: tuple[str, ...]
+    files: dict[str, str]
+    bytes: int
+    verified_at: str | None = None
+    restored_at: str | None = None
+
+    @property
+    def created(self) -> datetime:
+        """When it was begun: nothing that ended before is in it."""
+        return datetime.fromisoformat(self.created_at)
+
+
+class Catalogue:
+    """The backups in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.wal = folder / WAL
+
+    def all(self) -> list[Backup]:
+        """Every finished backup, oldest first."""
+        found = []
+        for path in self.folder.glob(f"*/{MANIFEST}"):
+            content = json.loads(path.read_text())
+            found.append(Backup(**{**content, "epochs": tuple(content["epochs"])}))
+        return sorted(found, key=lambda backup: backup.created)
+
+    def get(self, wanted: str) -> Backup:
+        """A backup by its id, or the newest for `latest`. Raises BackupError."""
+        known = self.all()
+        for backup in reversed(known):
+            if wanted in ("latest", backup.backup_id):
+                return backup
+        raise BackupError(f"There is no backup {wanted}. `armonika backup list` shows {len(known)}.")
+
+    def path(self, backup: Backup, name: str) -> Path:
+        """A file of a backup."""
+        return self.folder / backup.backup_id / name
+
+    def write(self, backup: Backup) -> None:
+        """Writes the manifest: a backup without one is unfinished and counts for nothing."""
+        write_private(self.folder / backup.backup_id / MANIFEST, json.dumps(asdict(backup), indent=1).encode())
+
+    def mark(self, backup: Backup, **when: str) -> Backup:
+        """Records when it was verified or restored as a drill."""
+        marked = replace(backup, **when)  # type: ignore[arg-type]
+        self.write(marked)
+        return marked
+
+    def segments(self) -> dict[str, Path]:
+        """Archived segments by name."""
+        return {path.name.rsplit(".", 2)[0]: path for path in sorted(self.wal.glob("*.sealed"))} if self.wal.exists() else {}
+
+    def expire(self, at: datetime, keep: timedelta) -> list[str]:
+        """Removes backups older than `keep`, unfinished ones of a day ago, and segments that none of the others needs. Returns what is gone."""
+        gone = []
+        for backup in self.all():
+            if at - backup.created >= keep:
+                # The manifest goes first: what is half removed is no backup.
+                self.path(backup, MANIFEST).unlink()
+                shutil.rmtree(self.folder / backup.backup_id)
+                gone.append(backup.backup_id)
+        living = self.all()
+        for folder in self.folder.iterdir() if self.folder.exists() else ():
+            if (
+                folder.is_dir()
+                and folder != self.wal
+                and not (folder / MANIFEST).exists()
+                and at.timestamp() - folder.stat().st_mtime > 86400
+            ):
+                shutil.rmtree(folder)
+                gone.append(folder.name)
+        oldest = min((backup.first_segment for backup in living), default=None)
+        for name, path in self.segments().items():
+            if len(name) == 24 and (
+                (oldest is None and at.timestamp() - path.stat().st_mtime >= keep.total_seconds())
+                or (oldest is not None and name[8:] < oldest[8:])
+            ):
+                path.unlink()
+                gone.append(name)
+        return gone
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()

@@ -1,0 +1,214 @@
+"""Makes and verifies backups: pg_basebackup into a sealed file, the audit log beside it, and the archive of the write-ahead log switched on."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import tarfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any, cast
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from armonika.policy.model import Policy
+from armonika.settings import Settings
+from armonika.store.embedded import binaries
+from armonika.store.private_files import write_private
+from armonika.store.users import make_reachable, user_for
+from armonika.supervisor.backup.catalogue import BASE, LOG, Backup, BackupError, Catalogue, sha256_of
+from armonika.trust import archive, crypto
+from armonika.trust.keys import Keyring
+from armonika.trust.keys.keyring import alone
+
+PUBLIC = "archive.pub"
+
+
+def catalogue_of(config: Settings) -> Catalogue:
+    """The catalogue of an installation: `ARMONIKA_BACKUPS`, another disk for preference, or `backups` in its home."""
+    return Catalogue(Path(os.environ.get("ARMONIKA_BACKUPS") or config.home / "backups").absolute())
+
+
+def key_pair(config: Settings) -> tuple[bytes, bytes]:
+    """The backup key (private, public); made at the first backup."""
+    with alone(config.keys):
+        return crypto.hpke_from_secret(Keyring.open(config.keys).secret("backup", make=True))
+
+
+def place(backup_id: str, name: str) -> bytes:
+    """What a sealed file of a backup is bound to."""
+    return f"armonika/backup/1/{backup_id}/{name}".encode()
+
+
+def wal_place(segment: str) -> bytes:
+    """What a sealed segment is bound to."""
+    return f"armonika/wal/1/{segment}".encode()
+
+
+def archive_on(config: Settings, admin_dsn: str, public: bytes) -> None:
+    """Lets the server hand each finished segment of its log to `armonika.entry.archive_wal`, which has the public key alone. Idempotent."""
+    kept = catalogue_of(config)
+    kept.wal.mkdir(parents=True, exist_ok=True)
+    public_file = kept.wal / PUBLIC
+    if not public_file.exists() or public_file.read_bytes() != public:
+        write_private(public_file, public, mode=0o600)
+        public_file.chmod(0o644)
+    if os.geteuid() == 0 and not config.database_url:
+        user = user_for("postgres")
+        os.chown(kept.wal, user.uid, user.gid)
+        make_reachable(kept.wal, user)
+    command = f"{shlex.quote(sys.executable)} -m armonika.entry.archive_wal %p %f {shlex.quote(str(kept.wal))}"
+    with psycopg.connect(admin_dsn, autocommit=True) as connection:
+        row = connection.execute("SELECT current_setting('archive_mode'), current_setting('archive_command')").fetchone()
+        assert row is not None
+        if row[0] == "off":
+            raise BackupError(
+                "The server does not archive its log. Set archive_mode = on and restart it, then make the backup again."
+            )
+        if row[1] != command:
+            if config.database_url:
+                raise BackupError(
+                    f"Set this at the server, reload it, and make the backup again:\n  archive_command = '{command}'"
+                )
+            connection.execute(psycopg.sql.SQL("ALTER SYSTEM SET archive_command = {}").format(psycopg.sql.Literal(command)))
+            connection.execute("SELECT pg_reload_conf()")
+
+
+def create(config: Settings, policy: Policy, admin_dsn: str) -> Backup:
+    """One backup, from a running server. Raises BackupError; what was begun is removed by `expire`."""
+    private, public = key_pair(config)
+    del private
+    archive_on(config, admin_dsn, public)
+    kept = catalogue_of(config)
+    created = datetime.now(UTC)
+    backup_id = created.strftime("%Y%m%dT%H%M%S") + "-" + crypto.random_bytes(3).hex()
+    folder = kept.folder / backup_id
+    folder.mkdir(mode=0o700)
+    with psycopg.connect(admin_dsn, autocommit=True) as connection:
+        first = _one(connection, "SELECT pg_walfile_name(pg_current_wal_lsn())")
+        server = connection.info.server_version // 10000
+        epochs = connection.execute(
+            "SELECT compartment || '/' || epoch FROM vault.epochs() WHERE state <> 'retired' ORDER BY 1"
+        ).fetchall()
+    with (folder / BASE).open("wb") as target, _basebackup(config, admin_dsn) as source:
+        archive.seal(iter(lambda: source.read(1 << 20), b""), target, public, place(backup_id, BASE))
+        os.fsync(target.fileno())
+    with (folder / LOG).open("wb") as target, _copied(config.audit_log) as copied:
+        archive.seal(iter(lambda: copied.read(1 << 20), b""), target, public, place(backup_id, LOG))
+        os.fsync(target.fileno())
+    with psycopg.connect(admin_dsn, autocommit=True) as connection:
+        tree = int(str(_one(connection, "SELECT size FROM vault.seal_state")))
+        connection.execute("SELECT pg_switch_wal()")
+    made = Backup(
+        backup_id, created.isoformat(timespec="seconds"), policy.copies.site, server, str(first), tree, tuple(str(row[0]) for row in epochs),
+        {name: sha256_of(folder / name) for name in (BASE, LOG)}, sum((folder / name).stat().st_size for name in (BASE, LOG)),
+    )  # fmt: skip
+    kept.write(made)
+    return made
+
+
+def verify(config: Settings, backup: Backup) -> Backup:
+    """Reads a backup to its last byte: digests, every chunk, every member of the archives. Raises BackupError naming the fault."""
+    kept = catalogue_of(config)
+    private, _ = key_pair(config)
+    for name, digest in backup.files.items():
+        path = kept.path(backup, name)
+        if not path.exists():
+            raise BackupError(f"{path} is missing.")
+        if sha256_of(path) != digest:
+            raise BackupError(f"{path} was altered since it was made.")
+        members = 0
+        try:
+            with (
+                path.open("rb") as source,
+                tarfile.open(
+                    fileobj=cast("IO[bytes]", Pipe(archive.opened(source, private, place(backup.backup_id, name)))), mode="r|"
+                ) as tar,
+            ):
+                for member in tar:
+                    members += 1
+                    if member.isfile() and (content := tar.extractfile(member)):
+                        while content.read(1 << 20):
+                            continue
+        except (archive.ArchiveDamaged, tarfile.TarError) as error:
+            raise BackupError(f"{path}: {error}.") from None
+        if name == BASE and members < 100:
+            raise BackupError(f"{path} holds {members} files: that is no database.")
+    return kept.mark(backup, verified_at=datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+class Pipe:
+    """Pieces as something to read from."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces, self._held = pieces, b""
+
+    def read(self, size: int = -1) -> bytes:
+        """Up to `size` bytes; everything without it."""
+        while size < 0 or len(self._held) < size:
+            piece = next(self._pieces, None)
+            if piece is None:
+                break
+            self._held += piece
+        data, self._held = (self._held, b"") if size < 0 else (self._held[:size], self._held[size:])
+        return data
+
+
+@contextmanager
+def _copied(log: Path) -> Iterator[IO[bytes]]:
+    """The audit log's folder as a tar stream, made while it is read. Its files are only ever added or replaced whole."""
+    reader, writer = os.pipe()
+    faults: list[BaseException] = []
+
+    def pack() -> None:
+        try:
+            with os.fdopen(writer, "wb") as out, tarfile.open(fileobj=out, mode="w|") as tar:
+                if log.exists():
+                    tar.add(log, arcname="log")
+        except (OSError, tarfile.TarError) as error:
+            faults.append(error)
+
+    packer = threading.Thread(target=pack)
+    packer.start()
+    with os.fdopen(reader, "rb") as stream:
+        yield stream
+        packer.join()
+    if faults:
+        raise BackupError(
+            f"The audit log could not be copied ({type(faults[0]).__name__}). Nothing counts as a backup; try again."
+        )
+
+
+@contextmanager
+def _basebackup(config: Settings, admin_dsn: str) -> Iterator[IO[bytes]]:
+    """The output of pg_basebackup. The password goes by a file of this process alone."""
+    parts = conninfo_to_dict(admin_dsn)
+    passfile = config.run / f"backup-{os.getpid()}.pgpass"
+    write_private(passfile, f"*:*:*:*:{parts.pop('password', '')}\n".encode())
+    dsn = make_conninfo(**{name: str(value) for name, value in parts.items() if name != "dbname"}, passfile=str(passfile))
+    process = subprocess.Popen(
+        [str(binaries() / "pg_basebackup"), "-d", dsn, "-D", "-", "-F", "tar", "-X", "fetch", "-c", "fast", "--no-password"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        yield process.stdout
+        said = process.stderr.read().decode(errors="replace").strip()
+        if process.wait() != 0:
+            raise BackupError(f"pg_basebackup failed: {said[-300:]}")
+    finally:
+        if process.poll() is None:
+            process.kill()
+        passfile.unlink(missing_ok=True)
+
+
+def _one(connection: psycopg.Connection[Any], statement: str) -> object:
+    row = connection.execute(statement.encode()).fetchone()
+    return row[0] if row else None

@@ -1,0 +1,104 @@
+"""Brings a database that may be a restored copy up to what was sealed outside it, before anything serves it.
+
+First the entries of the audit log that the copy has lost, so that the log goes on and never forks; then the register of what ended, so that nobody
+who was erased comes back. On a database that lost nothing both find nothing to do.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from armonika.supervisor.backup.catalogue import BackupError
+from armonika.trust.audit import register
+from armonika.trust.audit.verify import Broken, entries, read_checkpoint
+
+_PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """How much came back: entries of the log, and records and people that ended again."""
+
+    entries: int
+    ended: int
+
+
+def replay(log: Path, admin_dsn: str, public: bytes) -> Replayed:
+    """Replays log and register from the folder `log`. Raises BackupError when they are not whole: serving would then break a promise."""
+    try:
+        with psycopg.connect(admin_dsn, autocommit=True) as connection:
+            done = Replayed(_entries(connection, log), _ended(connection, log, public))
+            if done.entries or done.ended:
+                # Numbers go on after the last that was ever given; only the owner of the sequences may say so.
+                connection.execute(
+                    "SELECT setval('vault.audit_number', greatest((SELECT max(audit_id) FROM vault.audit), (SELECT last_value FROM vault.audit_number)))"
+                )
+                connection.execute(
+                    "SELECT setval('vault.ended_ended_no_seq', (SELECT max(ended_no) FROM vault.ended)) WHERE EXISTS (SELECT FROM vault.ended)"
+                )
+            return done
+    except (Broken, register.RegisterBroken) as error:
+        raise BackupError(f"The sealed log in {log} is not whole: {error}. Restore it from a backup before you serve.") from None
+    except psycopg.errors.UniqueViolation:
+        raise BackupError(
+            f"The sealed log in {log} and the database went different ways: the database was served without it. See docs/operate.md."
+        ) from None
+    except psycopg.DatabaseError as error:
+        if error.sqlstate in ("AR409", "AR422"):
+            raise BackupError(f"The sealed log in {log} cannot be replayed: {error.diag.message_primary}.") from None
+        raise
+
+
+def _entries(connection: psycopg.Connection[Any], log: Path) -> int:
+    if not (log / "checkpoint").exists():
+        return 0
+    _, size, _ = read_checkpoint((log / "checkpoint").read_bytes(), (log / "log.vkey").read_text())
+    row = connection.execute("SELECT size FROM vault.seal_state").fetchone()
+    assert row is not None
+    at = int(row[0])
+    if at >= size:
+        return 0
+    if at:
+        kept = connection.execute("SELECT leaf_hash FROM vault.leaf WHERE leaf_no = %s", (at - 1,)).fetchone()
+        last = next(islice(entries(log, size), at - 1, at))
+        if kept is None or bytes(kept[0]) != hashlib.sha256(b"\x00" + last).digest():
+            raise Broken(f"entry {at - 1} of the database is not that of the log")
+    back, following = 0, islice(entries(log, size), at, size)
+    while page := list(islice(following, _PAGE)):
+        hashes = [hashlib.sha256(b"\x00" + content).digest() for content in page]
+        connection.execute(
+            "SELECT vault.import_entries(%s, %s::jsonb, %s::bytea[])",
+            (at + back, json.dumps([json.loads(content) for content in page]), hashes),
+        )
+        back += len(page)
+    return back
+
+
+def _ended(connection: psycopg.Connection[Any], log: Path, public: bytes) -> int:
+    known = {
+        (int(number), str(whom)) for number, whom in connection.execute("SELECT ended_no, subject_id FROM vault.ended").fetchall()
+    }
+    again = 0
+    # Records before people: a person whose records are all gone is erased, one who keeps a locked record is restricted.
+    found = [line for line in register.lines(log / register.FILE, public) if (line["n"], line["subject"]) not in known]
+    for line in sorted(found, key=lambda line: (line["record"] is None, line["n"])):
+        with connection.transaction():
+            row = connection.execute(
+                "SELECT vault.replay_ended(%s, %s, %s, %s, %s, %s, %s)",
+                (line["n"], line["at"], line["subject"], line["record"], line["compartment"], line["epoch"], line["entry"]),
+            ).fetchone()
+        again += bool(row and row[0])
+    return again
+
+
+def public_of(vkey: str) -> bytes:
+    """The Ed25519 public key in a verifier key."""
+    return base64.b64decode(vkey.strip().split("+", 2)[2])[1:]

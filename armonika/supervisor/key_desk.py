@@ -1,0 +1,167 @@
+"""What an administrator does with keys: rotate, pause, mark, destroy, tend. Keyring first, then the credentials of running doors, then the database.
+
+Each step is durable before the next begins, and each may be repeated: a crash in between is mended by the next start or the next command.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import psycopg
+
+from armonika.policy.model import Policy
+from armonika.rules.key_states import KeyState
+from armonika.settings import Settings
+from armonika.supervisor.backup.create import catalogue_of
+from armonika.trust.keys import Keyring, credentials
+from armonika.trust.keys.epochs import now
+from armonika.trust.keys.keyring import alone
+
+
+class KeyDeskError(Exception):
+    """The command cannot be done now; the message says why and what to do. Nothing was changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tended:
+    """What `tend` did."""
+
+    rotated: list[str]
+    destroyed: list[tuple[str, int]]
+
+
+class KeyDesk:
+    """The keys of one installation and its database. `admin_dsn` is the administrator's."""
+
+    def __init__(self, config: Settings, policy: Policy, admin_dsn: str, clock: Callable[[], datetime] = now) -> None:
+        self._config, self._policy, self._dsn, self._clock = config, policy, admin_dsn, clock
+
+    def prepare(self, compartments: Sequence[str], reason: str) -> dict[str, int]:
+        """Makes the next epoch of each compartment and gives it to the running doors. Returns the numbers."""
+        unknown = set(compartments) - set(self._policy.compartments)
+        if unknown:
+            raise KeyDeskError(f"No compartment {sorted(unknown)[0]}. There are: {', '.join(self._policy.compartments)}.")
+        with alone(self._config.keys):
+            ring = Keyring.open(self._config.keys)
+            made = {name: ring.epochs.prepare(name, reason) for name in compartments}
+            ring.save()
+        self.refresh(ring)
+        return made
+
+    def activate(self, prepared: dict[str, int], reason: str) -> None:
+        """Begins to write under the prepared epochs; the keeper then moves what is under the older ones."""
+        with alone(self._config.keys):
+            ring = Keyring.open(self._config.keys)
+            for name, number in prepared.items():
+                ring.epochs.activate(name, number, reason)
+            ring.save()
+        with self._database() as database:
+            for name, number in prepared.items():
+                database.execute("SELECT vault.activate_epoch(%s, %s)", (name, number))
+
+    def rotate(self, compartments: Sequence[str], reason: str) -> dict[str, int]:
+        """`prepare` and `activate`. With services in units of their own, which read credentials at their start, do the two apart."""
+        self.sync()
+        prepared = self.prepare(compartments, reason)
+        self.activate(prepared, reason)
+        return prepared
+
+    def pause(self, stop: bool) -> None:
+        """Holds the keeper, or lets it go on."""
+        with self._database() as database:
+            database.execute("SELECT vault.pause_rotation(%s)", (stop,))
+
+    def mark(self, name: str, number: int, state: KeyState, reason: str) -> None:
+        """Suspends an active epoch, makes a suspended one active again, or marks one as compromised: then rotate at once.
+
+        Raises IllegalTransition, KeyDeskError.
+        """
+        with alone(self._config.keys):
+            ring = Keyring.open(self._config.keys)
+            self._known(ring, name, number)
+            ring.epochs.move(name, number, state, reason)
+            ring.save()
+        with self._database() as database:
+            if state is KeyState.ACTIVE:
+                database.execute("SELECT vault.activate_epoch(%s, %s)", (name, number))
+            else:
+                database.execute("SELECT vault.suspend_epoch(%s, %s)", (name, number))
+
+    def destroy(self, name: str, number: int, reason: str, *, early: bool = False) -> None:
+        """Destroys an epoch for good, renews the keyring key and the root, and leaves an entry in the log.
+
+        Refused while living data is under it, and before the last backup that needs it has ended, unless `early`: such backups then lose that part.
+        """
+        self.sync()
+        with alone(self._config.keys):
+            ring = Keyring.open(self._config.keys)
+            line = self._known(ring, name, number)
+            if line.state is not KeyState.PRE_ACTIVATION and line.retired_at is None:
+                raise KeyDeskError(f"Living data is under epoch {number} of {name}. Rotate first: `armonika keys rotate {name}`.")
+            kept = timedelta(days=self._policy.copies.keep_days)
+            if line.retired_at is not None and not early and self._clock() - line.retired_at < kept:
+                last = (line.retired_at + kept).date().isoformat()
+                raise KeyDeskError(
+                    f"Backups until {last} still need epoch {number} of {name}. It is destroyed then, or now with --early."
+                )
+            needing = [backup.backup_id for backup in catalogue_of(self._config).all() if f"{name}/{number}" in backup.epochs]
+            if needing and not early:
+                raise KeyDeskError(
+                    f"Backup {needing[-1]} still needs epoch {number} of {name}. `armonika backup expire` first, or --early."
+                )
+            with self._database() as database:
+                if line.state is not KeyState.PRE_ACTIVATION:
+                    database.execute("SELECT vault.note_destruction(%s, %s)", (name, number))
+            ring.epochs.move(name, number, KeyState.DESTROYED, reason)
+            ring.renew()
+        self.refresh(ring)
+
+    def sync(self) -> Keyring:
+        """Takes into the keyring what the database finished: retired epochs, which doors then no longer hold."""
+        with alone(self._config.keys):
+            ring = Keyring.open(self._config.keys)
+            with self._database() as database:
+                rows = database.execute(
+                    "SELECT compartment, epoch, changed_at FROM vault.epochs() WHERE state = 'retired'"
+                ).fetchall()
+            news = [ring.epochs.retired(name, number, at) for name, number, at in rows]
+            if any(news):
+                ring.save()
+        if any(news):
+            self.refresh(ring)
+        return ring
+
+    def tend(self) -> Tended:
+        """What is due by the policy: removes backups, rotates epochs that are older than `epoch_days`, destroys those whose last backup ended."""
+        ring = self.sync()
+        copies = self._policy.copies
+        catalogue_of(self._config).expire(self._clock(), timedelta(days=copies.keep_days))
+        rotate, destroy = ring.epochs.due(self._clock(), timedelta(days=copies.epoch_days), timedelta(days=copies.keep_days))
+        for name, number in destroy:
+            self.destroy(name, number, "the last backup that needed it ended")
+        if rotate:
+            self.rotate(rotate, f"older than {copies.epoch_days} days")
+        return Tended(rotate, destroy)
+
+    def refresh(self, ring: Keyring) -> None:
+        """Writes the credentials of every running door anew, for the same owner. Doors that find a new epoch in the database read them again."""
+        held: dict[str, dict[str, str]] = {door: dict(compartments) for door, compartments in self._policy.doors.items()}
+        for path in sorted(self._config.credentials.glob("*/*.json")):
+            door = path.stem
+            if door == path.parent.name:
+                there = path.stat()
+                owner = (there.st_uid, there.st_gid) if os.geteuid() == 0 else None
+                credentials.write(ring.credentials(door, held.get(door, {})), path.parent, owner)
+
+    def _known(self, ring: Keyring, name: str, number: int) -> Any:
+        for line in ring.epochs.inventory():
+            if (line.compartment, line.epoch) == (name, number):
+                return line
+        raise KeyDeskError(f"There is no epoch {number} of {name}. `armonika keys list` shows those that are.")
+
+    def _database(self) -> psycopg.Connection[Any]:
+        return psycopg.connect(self._dsn, autocommit=True)

@@ -1,0 +1,305 @@
+"""Rotation: everything moves to the new epoch while reads and writes go on, is resumed after kill -9, and a destroyed epoch opens nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+from armonika.rules.key_states import IllegalTransition, KeyState
+from armonika.supervisor.key_desk import KeyDeskError
+from armonika.trust.keys import Keyring
+from armonika.trust.keys.epochs import now
+from armonika.trust.vault.errors import Duplicate, KeyUnavailable, VaultError
+from armonika.trust.vault.types import NewRecord
+from tests.keys.house import House, house
+
+ALL = ["account", "billing", "support", "applicants", "traffic", "rights", "prospects", "staff"]
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[House]:
+    with house() as made:
+        yield made
+
+
+def newest(home: House) -> int:
+    return int(
+        str(
+            home.value(
+                "SELECT max(epoch) FROM vault.epoch e JOIN vault.compartment c ON c.id = e.compartment AND c.name = 'account'"
+            )
+        )
+    )
+
+
+def test_a_rotation_moves_every_key_and_look_up_and_people_stay_readable(home: House) -> None:
+    api, console = home.vault("api"), home.vault("console")
+    made = home.people(api, 30)
+    before = {person.subject: home.read(api, person) for person in made}
+    sealed = home.vault("site").create(
+        home.vault("site").service, "provide", "demo-request",
+        [NewRecord("demo", {"name": "D", "email": "d@visitor.example", "company": "C", "role": "R"}, "subject", kind="prospect")],
+    )[0]  # fmt: skip
+    assert home.value("SELECT count(*) FROM vault.data_key WHERE kind = 2") == 1
+    started = home.desk.rotate(ALL, "test")
+    assert started["account"] == newest(home)
+    home.finish_rotation()
+    assert (
+        home.value(
+            "SELECT count(*) FROM vault.data_key k WHERE NOT EXISTS (SELECT FROM vault.epoch e WHERE e.compartment = k.compartment AND e.epoch = k.epoch AND e.state = 'active')"
+        )
+        == 0
+    )
+    assert home.value("SELECT count(*) FROM vault.data_key WHERE kind = 2") == 0, "sealed keys are wrapped now"
+    assert (
+        home.value(
+            "SELECT count(*) FROM vault.lookup l JOIN vault.dataset d ON d.id = l.dataset JOIN vault.epoch e ON e.compartment = d.compartment AND e.epoch = l.epoch WHERE e.state <> 'active'"
+        )
+        == 0
+    )
+    assert {person.subject: home.read(api, person) for person in made} == before
+    for person in made:
+        (found,) = api.find(home.token, "account", "email", before[person.subject]["email"], ["name"], "provide", "integration")
+        assert found.subject == person.subject
+    assert console.catalogue.dataset("demo").epoch == started["prospects"]
+    assert sealed.subject
+    ring = home.desk.sync()
+    assert ring.epochs.state("account", started["account"] - 1) is KeyState.DEACTIVATED
+    assert started["account"] - 1 not in ring.credentials("api", {"account": "full"}).compartments["account"].epochs, (
+        "doors no longer hold the old epoch"
+    )
+    entries = home.value("SELECT count(*) FROM vault.audit a JOIN vault.reason r ON r.id = a.reason AND r.name = 'key-rotation'")
+    assert int(str(entries)) >= 30, "the keeper's look at each value is in the log"
+
+
+def test_reads_writes_and_corrections_go_on_while_keys_rotate(home: House) -> None:
+    api, other = home.vault("api"), home.vault("api")
+    made = home.people(api, 200)
+    stop, faults, done = threading.Event(), [], {"reads": 0, "writes": 0, "corrections": 0}
+
+    def work() -> None:
+        at = 0
+        while not stop.is_set():
+            person = made[at % len(made)]
+            at += 1
+            try:
+                assert home.read(other, person)["name"]
+                done["reads"] += 1
+                fresh = home.people(other)[0]
+                other.correct(
+                    home.token,
+                    fresh.subject,
+                    fresh.record,
+                    {"email": f"c{at}.{time.time_ns()}@org.example"},
+                    "provide",
+                    "integration",
+                )
+                done["corrections"] += 1
+                made.append(fresh)
+                done["writes"] += 1
+            except Exception as error:
+                faults.append(repr(error))
+                return
+
+    workers = [threading.Thread(target=work) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for _ in range(3):
+        home.desk.rotate(["account"], "test")
+        home.finish_rotation()
+        home.desk.sync()
+    stop.set()
+    for worker in workers:
+        worker.join()
+    assert not faults
+    assert min(done.values()) > 20, done
+    for person in made:
+        values = home.read(api, person)
+        (found,) = api.find(home.token, "account", "email", values["email"], ["email"], "provide", "integration")
+        assert found.subject == person.subject
+    assert home.value(
+        "SELECT count(*) FROM vault.lookup l WHERE l.dataset = (SELECT id FROM vault.dataset WHERE name = 'account')"
+    ) == home.value("SELECT count(*) FROM vault.record WHERE dataset = (SELECT id FROM vault.dataset WHERE name = 'account')"), (
+        "one digest a person: none left over, none missing"
+    )
+
+
+def test_a_value_cannot_be_taken_twice_while_two_epochs_are_searched(home: House) -> None:
+    old, fresh = home.vault("api"), home.vault("api")
+    old.catalogue  # noqa: B018 (it knows the epoch before)
+    home.people(old, email="taken@org.example")
+    home.desk.rotate(["account"], "test")
+    for door in (old, fresh):
+        with pytest.raises(Duplicate):
+            home.people(door, email="Taken@org.example")
+    home.people(old, email="other@org.example")
+    with pytest.raises(Duplicate):
+        home.people(fresh, email="other@org.example")
+    home.finish_rotation()
+    for email in ("taken@org.example", "other@org.example"):
+        with pytest.raises(Duplicate):
+            home.people(old, email=email)
+
+
+def test_the_keeper_goes_on_where_kill_9_ended_it(home: House) -> None:
+    api = home.vault("api")
+    made = [person for _ in range(6) for person in home.people(api, 1000)]
+    home.desk.rotate(["account"], "test")
+    environment = {
+        **os.environ,
+        "ARMONIKA_DSN": home.embedded.dsn,
+        "CREDENTIALS_DIRECTORY": str(home.config.credentials / "keeper"),
+        "ARMONIKA_HOME": str(home.config.home),
+    }
+    moved = []
+    for _ in range(40):
+        process = subprocess.Popen([sys.executable, "-m", "armonika.entry.keeper"], env=environment)
+        time.sleep(0.9)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        state = home.keeper().rotation()
+        moved.append(state.moved)
+        if not state.retiring:
+            break
+    assert moved == sorted(moved)
+    home.finish_rotation()
+    assert moved[0] > 0, "it had begun when it was killed"
+    assert all(outcome for outcome in (home.read(api, person) for person in made[::100]))
+    assert (
+        home.value(
+            "SELECT count(DISTINCT epoch) FROM vault.data_key k JOIN vault.compartment c ON c.id = k.compartment AND c.name = 'account'"
+        )
+        == 1
+    )
+
+
+def test_a_paused_rotation_waits(home: House) -> None:
+    home.desk.rotate(["account"], "test")
+    home.desk.pause(True)
+    keeper = home.keeper()
+    assert not keeper.step()
+    state = keeper.rotation()
+    assert state.paused
+    assert state.retiring
+    home.desk.pause(False)
+    home.finish_rotation()
+
+
+def test_a_crash_between_keyring_and_database_is_mended_by_the_next_rotation_or_start(
+    home: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from armonika import policy
+    from armonika.policy.compile import catalogue
+    from armonika.trust.keys.provision import provision
+
+    before = newest(home)
+    prepared = home.desk.prepare(["account"], "test")
+    ring = Keyring.open(home.config.keys)
+    ring.epochs.activate("account", prepared["account"], "test")
+    ring.save()
+    assert newest(home) == before
+    assert home.read(home.vault("api"), home.people(home.vault("api"))[0])
+    provision(home.config.keys, home.embedded.admin_dsn, catalogue(policy.load()))
+    assert newest(home) == prepared["account"]
+    home.finish_rotation()
+
+
+def test_a_suspended_epoch_writes_nothing_and_reads_go_on(home: House) -> None:
+    api = home.vault("api")
+    person = home.people(api)[0]
+    number = newest(home)
+    home.desk.mark("account", number, KeyState.SUSPENDED, "a doubt")
+    with pytest.raises(VaultError) as caught:
+        home.people(home.vault("api"))
+    assert caught.value.status == 503
+    assert home.read(api, person)
+    with pytest.raises(IllegalTransition):
+        home.desk.mark("account", number, KeyState.SUSPENDED, "twice")
+    home.desk.mark("account", number, KeyState.ACTIVE, "the doubt is gone")
+    home.people(home.vault("api"))
+    home.desk.mark("account", number, KeyState.COMPROMISED, "seen outside")
+    home.desk.rotate(["account"], "compromised")
+    home.finish_rotation()
+    assert home.read(home.vault("api"), person)
+    assert home.desk.sync().epochs.state("account", number) is KeyState.COMPROMISED
+
+
+def test_destruction_waits_for_living_data_and_for_backups_and_is_for_good(home: House) -> None:
+    api = home.vault("api")
+    person = home.people(api)[0]
+    number = newest(home)
+    with pytest.raises(KeyDeskError, match="Rotate first"):
+        home.desk.destroy("account", number, "test")
+    (old,) = (
+        home.admin()
+        .execute("SELECT kind, epoch, wrapped FROM vault.data_key WHERE subject_id = %s", (person.subject,))
+        .fetchall()
+    )
+    old_keyring = (home.config.keys / "keyring.json").read_bytes()
+    home.desk.rotate(["account"], "test")
+    home.finish_rotation()
+    with pytest.raises(KeyDeskError, match="Backups until"):
+        home.desk.destroy("account", number, "test")
+    stale = home.vault("api")
+    home.later = now() + timedelta(days=36)
+    home.desk.destroy("account", number, "test")
+    home.later = None
+    ring = Keyring.open(home.config.keys)
+    assert ring.epochs.state("account", number) is KeyState.DESTROYED
+    assert not any(f"account/{number}/" in place for place in ring.epochs.wrapped())
+    assert home.read(api, person)
+    fields = (person.subject, person.record, *old)
+    with pytest.raises(KeyUnavailable):
+        home.vault("api")._envelope.rewrap("account", fields[0], fields[1], old[0], old[1], bytes(old[2]), number + 1)  # type: ignore[arg-type]
+    assert stale
+    # An old copy of the keyring opens nothing with the root key of today: the keyring key was renewed with it.
+    copy = home.config.home / "copy"
+    copy.mkdir()
+    for name, content in (("keyring.json", old_keyring), ("root.key", (home.config.keys / "root.key").read_bytes())):
+        (copy / name).write_bytes(content)
+        (copy / name).chmod(0o600)
+    with pytest.raises(Exception, match="is not the root key"):
+        Keyring.open(copy)
+    with pytest.raises(IllegalTransition):
+        home.desk.destroy("account", number, "again", early=True)
+
+
+def test_tend_does_what_the_policy_says_and_nothing_before(home: House) -> None:
+    assert home.desk.tend().rotated == []
+    home.later = now() + timedelta(days=31)
+    done = home.desk.tend()
+    assert set(done.rotated) == set(ALL)
+    home.later = None
+    home.finish_rotation()
+    home.later = now() + timedelta(days=36)
+    done = home.desk.tend()
+    assert {name for name, _ in done.destroyed} >= {"account"}
+    home.later = None
+    home.finish_rotation()
+    assert home.read(home.vault("api"), home.people(home.vault("api"))[0])
+
+
+def test_every_change_of_keys_is_in_the_log_and_the_inventory_keeps_times_and_reasons(home: House) -> None:
+    with home.admin() as connection:
+        names = {
+            str(row[0])
+            for row in connection.execute(
+                "SELECT DISTINCT o.name FROM vault.audit a JOIN vault.operation o ON o.id = a.operation WHERE o.name LIKE 'key-%%'"
+            )
+        }
+    assert names == {"key-activate", "key-suspend", "key-retire", "key-destroy"}
+    for line in Keyring.open(home.config.keys).epochs.inventory():
+        steps = Keyring.open(home.config.keys).epochs.history(line.compartment, line.epoch)
+        assert steps[0]["state"] == "pre-activation"
+        assert all(step["at"] and step["reason"] for step in steps)
+    ring = Keyring.open(home.config.keys).epochs
+    steps = [step for line in ring.inventory() for step in ring.history(line.compartment, line.epoch)]
+    assert {"seen outside", "the doubt is gone", "a doubt"} <= {step["reason"] for step in steps}
