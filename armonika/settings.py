@@ -39,6 +39,10 @@ class Settings:
         return f"http://localhost:{self.port + 3}"
 
     @property
+    def witness_port(self) -> int:
+        return self.port + 4
+
+    @property
     def smtp_port(self) -> int:
         return self.port + 25
 

@@ -30,7 +30,7 @@ def free_port() -> int:
             continue
         try:
             with contextlib.ExitStack() as stack:
-                for port in (first, first + 1, first + 2, first + 3, first + 25):
+                for port in (first, first + 1, first + 2, first + 3, first + 4, first + 25):
                     stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
         except OSError:
             continue

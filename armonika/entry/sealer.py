@@ -23,6 +23,8 @@ _log = logging.getLogger("armonika.sealer")
 def main() -> None:
     """Runs until SIGTERM. Ends with status 1 when the log was altered: the supervisor's log then says so again and again."""
     log.configure()
+    # Hashes and checkpoints are for everybody; entries name pseudonyms, and their folder stays closed.
+    os.umask(0o022)
     held = credentials.load("sealer")
     config = settings.load()
     stop = threading.Event()
@@ -31,15 +33,18 @@ def main() -> None:
     dsn = make_conninfo(
         os.environ["ARMONIKA_DSN"], user=held.database_user, password=held.database_password, application_name="armonika sealer"
     )
+    (config.audit_log / "tile" / "entries").mkdir(parents=True, exist_ok=True)
+    (config.audit_log / "tile" / "entries").chmod(0o700)
     try:
         with psycopg.connect(dsn, autocommit=True) as connection:
-            sealer = Sealer(connection, config.audit_log, ORIGIN, held.log_key)
+            sealer = Sealer(connection, config.audit_log, ORIGIN, held.log_key, f"http://127.0.0.1:{config.witness_port}")
             _log.info("sealing from entry %d on", sealer.load())
             register = Register(connection, config.audit_log, held.log_key)
             register.load()
             while True:
                 while register.write() or sealer.seal():
                     continue
+                sealer.cosign()
                 if stop.wait(1.0):
                     return
     except (SealerError, RegisterBroken) as error:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from uuid import UUID
 
 from armonika.flows.errors import Faults
 from armonika.flows.fields import checked
 from armonika.policy import Policy
+from armonika.trust.audit import proofs
+from armonika.trust.audit.tree import ProofError
 from armonika.trust.vault import Vault
 from armonika.trust.vault.types import Access, Actor, SecretHash
 
@@ -113,3 +116,13 @@ def erase(vault: Vault, secret: SecretHash, actor: Actor, password: str) -> Eras
     vault.prove_again(secret, password)
     ((_, entry, destroyed, kept),) = vault.erase(secret, [actor.actor_id], "legal", "rights-request")
     return Erased(destroyed, kept, entry)
+
+
+def proof(vault: Vault, log: Path, secret: SecretHash, number: int) -> str:
+    """A proof file for one entry about the actor. Raises Refused for another's or unknown entry, ProofError while it is not sealed yet."""
+    leaf, content = vault.access_entry(secret, number)
+    fetch = proofs.folder(log)
+    checkpoint = fetch("checkpoint")
+    if leaf is None or checkpoint is None:
+        raise ProofError("the entry is not sealed yet: try again in a second")
+    return proofs.proof_file(content, leaf, checkpoint, fetch)

@@ -14,6 +14,7 @@ from cryptography.exceptions import InvalidSignature as _InvalidSignature
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hpke
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey, MLDSA44PublicKey
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -175,4 +176,28 @@ def ed25519_verify(public: bytes, signature: bytes, message: bytes) -> None:
 
 
 class InvalidSignature(Unauthentic):
-    """An Ed25519 signature failed."""
+    """A signature failed."""
+
+
+def mldsa44_generate() -> tuple[bytes, bytes]:
+    """An ML-DSA-44 key pair (FIPS 204): private seed 32 bytes, public key 1,312 bytes."""
+    private = MLDSA44PrivateKey.generate()
+    return private.private_bytes_raw(), private.public_key().public_bytes_raw()
+
+
+def mldsa44_public(seed: bytes) -> bytes:
+    """The public key of a private seed."""
+    return MLDSA44PrivateKey.from_seed_bytes(seed).public_key().public_bytes_raw()
+
+
+def mldsa44_sign(seed: bytes, message: bytes) -> bytes:
+    """Signature of 2,420 bytes, without a context."""
+    return MLDSA44PrivateKey.from_seed_bytes(seed).sign(message)
+
+
+def mldsa44_verify(public: bytes, signature: bytes, message: bytes) -> None:
+    """Raises `InvalidSignature` unless the signature is of this message and key."""
+    try:
+        MLDSA44PublicKey.from_public_bytes(public).verify(signature, message)
+    except (_InvalidSignature, ValueError):
+        raise InvalidSignature("signature does not belong to this message and key") from None

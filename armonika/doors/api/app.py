@@ -12,7 +12,9 @@ from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
+from armonika.doors.api import batch
 from armonika.doors.api.gather import Gatherer
+from armonika.doors.api.log import log_file
 from armonika.doors.api.people import HANDLERS
 from armonika.doors.api.problems import of_any, of_http, of_vault
 from armonika.trust.vault import AsyncVault
@@ -34,7 +36,7 @@ def build(open_vault: Callable[[], Awaitable[AsyncVault]]) -> Litestar:
             await app.state.vault.close()
 
     return Litestar(
-        route_handlers=HANDLERS,
+        route_handlers=[*HANDLERS, *batch.HANDLERS, log_file],
         lifespan=[lifespan],
         exception_handlers={VaultError: of_vault, HTTPException: of_http, Exception: of_any},
         request_max_body_size=BODY_BYTES,

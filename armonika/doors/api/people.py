@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -11,10 +11,11 @@ from litestar import Request, Response, delete, get, patch, post, put
 from litestar.datastructures import State
 from litestar.params import Parameter
 
+from armonika.doors.api import once
 from armonika.doors.api.gather import Gatherer
 from armonika.trust.vault import AsyncVault, secret_hash
-from armonika.trust.vault.errors import Refused, SessionEnded
-from armonika.trust.vault.types import Ask, NewRecord, Record, SecretHash
+from armonika.trust.vault.errors import Duplicate, Refused, SessionEnded, VersionConflict
+from armonika.trust.vault.types import Ask, Created, NewRecord, Record, SecretHash
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern="^[a-z_][a-z0-9_-]*$")]
 Value = Annotated[str, msgspec.Meta(min_length=1, max_length=65536)]
@@ -117,8 +118,29 @@ def shown(subject: UUID, records: list[Record]) -> PersonOut:
 
 
 def etag(records: list[Record]) -> str:
-    """A strong validator over record ids and versions."""
-    return '"' + ".".join(f"{r.record.hex[:8]}-" + "-".join(str(v) for v in r.versions.values()) for r in records) + '"'
+    """A strong validator (RFC 9110 §8.8.3) that names the versions of what was read: `record:field=version,…;…`."""
+    return (
+        '"'
+        + ";".join(f"{r.record.hex}:" + ",".join(f"{name}={version}" for name, version in r.versions.items()) for r in records)
+        + '"'
+    )
+
+
+def seen(headers: Sequence[str], record: UUID, changes: Mapping[str, str]) -> dict[str, int] | None:
+    """The versions that the caller saw of what it changes, from If-Match; None without the header or for `*`. Raises VersionConflict.
+
+    A field that the read did not cover counts as absent then: version 0.
+    """
+    if not headers or [header.strip() for header in headers] == ["*"]:
+        return None
+    for tag in ",".join(headers).replace('", ', '",').split('",'):
+        name, _, versions = next(
+            (part for part in tag.strip().strip('"').split(";") if part.startswith(record.hex)), ""
+        ).partition(":")
+        if name and not tag.strip().startswith("W/"):
+            held = dict(pair.partition("=")[::2] for pair in versions.split(","))
+            return {field: int(held.get(field, "0")) if held.get(field, "0").isdecimal() else -1 for field in changes}
+    raise VersionConflict("If-Match names no version of this record: read it again")
 
 
 NO_STORE = {"Cache-Control": "no-store"}
@@ -126,10 +148,26 @@ NO_STORE = {"Cache-Control": "no-store"}
 
 @post("/v1/people", status_code=201, summary="Create a person")
 async def create_person(request: Request[Any, Any, State], data: CreatePerson, state: State) -> Response[bytes]:
-    """Stores a new person with one record. 409 when a unique value is taken."""
+    """Stores a new person with one record. 409 when a unique value is taken.
+
+    With an `Idempotency-Key` the same request may be sent again: it makes nobody twice and gets the first answer; another body under the same key
+    is 422.
+    """
     vault: AsyncVault = state.vault
-    new = NewRecord(data.dataset, data.values, "organisation", kind="customer_user", org=data.organisation)
-    (made,) = await vault.create(token_of(request), data.purpose, data.reason, [new], data.reference)
+    secret = token_of(request)
+    key = once.key_of(request)
+    new = once.chosen(
+        NewRecord(data.dataset, data.values, "organisation", kind="customer_user", org=data.organisation), secret, key, data
+    )
+    try:
+        (made,) = await vault.create(secret, data.purpose, data.reason, [new], data.reference)
+    except Duplicate:
+        (made,) = await once.before(vault, secret, [new], key)
+    return person_made(made)
+
+
+def person_made(made: Created) -> Response[bytes]:
+    """The answer to a creation, the first time and when it is sent again."""
     body = _ENCODE(PersonMade(made.subject, made.record, made.audit_id))
     return Response(
         body, media_type="application/json", status_code=201, headers=NO_STORE | {"Location": f"/v1/people/{made.subject}"}
@@ -152,7 +190,7 @@ async def read_person(
 
 @patch("/v1/people/{person:uuid}", summary="Correct a person's record")
 async def correct_person(request: Request[Any, Any, State], person: UUID, data: CorrectPerson, state: State) -> Response[bytes]:
-    """Corrects values of one record. 409 when a unique value is taken, 412 when a value changed meanwhile."""
+    """Corrects values of one record. 409 when a unique value is taken; 412 when a value changed since the read whose ETag is sent as If-Match."""
     vault: AsyncVault = state.vault
     number = await vault.correct(
         token_of(request),
@@ -163,6 +201,7 @@ async def correct_person(request: Request[Any, Any, State], person: UUID, data: 
         data.reason,
         data.reference,
         dataset=data.dataset,
+        expected=seen(request.headers.getall("if-match", []), data.record, data.values),
         origin="organisation",
     )
     return Response(_ENCODE(Done(number)), media_type="application/json", headers=NO_STORE)

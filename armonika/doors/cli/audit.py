@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from armonika import settings
 from armonika.doors.cli.running import admin_dsn
 from armonika.store.private_files import KeyFileError
 from armonika.trust.audit.verify import Report, verify
+from armonika.trust.audit.verify_proof import ProofRefused, verify_proof
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -26,6 +28,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--vkey", type=Path, help="the log's verifier key (default: log.vkey in the folder)")
     parser.add_argument("--kept", type=Path, help="a checkpoint kept from before: the log must extend it")
     parser.add_argument("--no-database", action="store_true", help="look at the folder alone")
+    parser.add_argument("--proof", type=Path, help="verify one proof file, offline; needs nothing of ours but the keys")
+    parser.add_argument(
+        "--witness", type=Path, help="the witness's verifier keys: every one of them must have cosigned the proof"
+    )
     parser.add_argument("--json", action="store_true")
 
 
@@ -47,6 +53,8 @@ def check(folder: Path, vkey: Path, kept: Path | None, dsn: str | None, show: bo
 
 def run(args: argparse.Namespace) -> int:
     """0 the log is whole, 1 something was found, 2 could not run."""
+    if args.proof:
+        return _proof(args)
     try:
         config = settings.load()
         folder = args.folder or config.audit_log
@@ -66,3 +74,27 @@ def run(args: argparse.Namespace) -> int:
         )
         print("\n".join(f"FOUND: {finding}" for finding in report.findings) or "The log is whole.")
     return 1 if report.findings else 0
+
+
+def _proof(args: argparse.Namespace) -> int:
+    try:
+        vkey = (args.vkey or settings.load().audit_log / "log.vkey").read_text()
+        witnesses = [line for line in args.witness.read_text().splitlines() if line.strip()] if args.witness else []
+        proven = verify_proof(args.proof.read_text(), vkey, witnesses)
+    except (OSError, UnicodeError) as error:
+        print(f"armonika: cannot verify: {error}. Name the log's key with --vkey.", file=sys.stderr)
+        return 2
+    except ProofRefused as error:
+        print(f"FOUND: {error}." if not args.json else json.dumps({"proven": False, "why": str(error)}))
+        return 1
+    if args.json:
+        print(json.dumps({"proven": True, **asdict(proven)}, ensure_ascii=False, indent=1))
+    else:
+        seen = (
+            ", ".join(f"{name} at {datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC" for name, at in proven.cosigned)
+            or "no witness asked for"
+        )
+        print(
+            f"Proven: entry {proven.index} of {proven.size} in {proven.origin}. Cosigned: {seen}.\n{json.dumps(proven.entry, ensure_ascii=False, indent=1)}"
+        )
+    return 0

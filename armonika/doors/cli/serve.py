@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _serve(config: Settings, installation: Installation, sample: bool, stop: threading.Event) -> int:
-    for port in (config.port, config.port + 1, config.port + 2, config.port + 3, config.smtp_port):
+    for port in (config.port, config.port + 1, config.port + 2, config.port + 3, config.witness_port, config.smtp_port):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -85,7 +85,7 @@ def _serve(config: Settings, installation: Installation, sample: bool, stop: thr
     supervisor = Supervisor(config.logs)
     try:
         for name, probe_at in (
-            ("mailsink", f"{config.mail_url}/"), ("sealer", None), ("worker", None), ("keeper", None), ("timpani", None), ("site", f"{config.site_url}/healthz"),
+            ("mailsink", f"{config.mail_url}/"), ("sealer", None), ("witness", None), ("worker", None), ("keeper", None), ("timpani", None), ("site", f"{config.site_url}/healthz"),
             ("console", f"{config.console_url}/healthz"), ("api", f"{config.api_url}/healthz"),
         ):  # fmt: skip
             environment, user = installation.hand_out(name)
@@ -93,6 +93,10 @@ def _serve(config: Settings, installation: Installation, sample: bool, stop: thr
                 config.audit_log.mkdir(parents=True, exist_ok=True)
                 if user:
                     os.chown(config.audit_log, user.uid, user.gid)
+            if name == "witness":
+                (config.home / "witness").mkdir(mode=0o755, exist_ok=True)
+                if user:
+                    os.chown(config.home / "witness", user.uid, user.gid)
             supervisor.start(Process(name, f"armonika.entry.{name}", probe_at, user, environment))
         print("Starting the services …", flush=True)
         supervisor.wait_ready()

@@ -17,13 +17,24 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("action", choices=("issue",))
     parser.add_argument("--label", help="small letters, digits and hyphens")
     parser.add_argument("--days", type=float, default=90)
+    for bound in ("compartment", "purpose", "operation"):
+        parser.add_argument(f"--{bound}", action="append", help=f"only this {bound}; may be given again")
 
 
 def run(args: argparse.Namespace) -> int:
     """Prints the token, once."""
     try:
-        print(issue_token(admin_dsn(settings.load()), days=args.days, label=args.label))
-    except (KeyFileError, OSError) as error:
+        print(
+            issue_token(
+                admin_dsn(settings.load()),
+                days=args.days,
+                label=args.label,
+                compartments=args.compartment,
+                purposes=args.purpose,
+                operations=args.operation,
+            )
+        )
+    except (KeyFileError, OSError, ValueError) as error:
         print(f"armonika: {error}", file=sys.stderr)
         return 2
     return 0

@@ -10,10 +10,12 @@ from django.utils.translation import get_language
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from armonika import policy as policies
+from armonika import settings
 from armonika.flows import export as export_flow
 from armonika.flows import privacy as privacy_flow
 from armonika.flows.errors import Faults
 from armonika.gates import clock
+from armonika.trust.audit.tree import ProofError
 from armonika.trust.vault.errors import Refused, VersionConflict
 from armonika.web.forms import form_fields
 from armonika.web.session import actor_of, forget, signed_in
@@ -57,6 +59,22 @@ def readers(request: HttpRequest) -> HttpResponse:
         for row in rows
     ]  # fmt: skip
     return render(request, "readers.html", {"shown": shown, "older": rows[-1].audit_id if len(rows) >= 40 else None})
+
+
+@signed_in
+@require_safe
+def proof(request: HttpRequest, number: int) -> HttpResponse:
+    """The proof that one entry is in the sealed log, as a file that anybody can verify without us (C2SP tlog-proof)."""
+    secret, _ = actor_of(request)
+    try:
+        text = privacy_flow.proof(vault(), settings.load().audit_log, secret, number)
+    except (Refused, ProofError):
+        raise Http404 from None
+    return HttpResponse(
+        text,
+        content_type="text/plain; charset=utf-8",
+        headers={"Content-Disposition": f'attachment; filename="entry-{number}.tlog-proof"'},
+    )
 
 
 @signed_in

@@ -13,7 +13,8 @@ from typing import Any
 import psycopg
 
 from armonika.trust import crypto
-from armonika.trust.audit import entry, note, tiles
+from armonika.trust.audit import entry, note, proofs, tiles
+from armonika.trust.audit.cosigning import cosignatures
 from armonika.trust.audit.tiles import WIDTH
 from armonika.trust.audit.tree import Frontier, leaf_hash
 
@@ -32,8 +33,11 @@ class AnotherSealer(SealerError):
 class Sealer:
     """One sealer over one database and one folder."""
 
-    def __init__(self, connection: psycopg.Connection[Any], folder: Path, origin: str, private: bytes) -> None:
+    def __init__(
+        self, connection: psycopg.Connection[Any], folder: Path, origin: str, private: bytes, witness: str | None = None
+    ) -> None:
         self._connection, self._folder, self._origin, self._private = connection, folder, origin, private
+        self._witness, self._cosigned, self._note = witness, 0, b""
         self._frontier = Frontier()
         self._levels: list[list[bytes]] = [[]]
         self._bundle: list[bytes] = []
@@ -115,4 +119,19 @@ class Sealer:
 
     def _checkpoint(self) -> None:
         text = note.checkpoint(self._origin, self._frontier.size, self._frontier.root())
-        tiles.write(self._folder / "checkpoint", note.sign(text, self._origin, self._private))
+        self._note = note.sign(text, self._origin, self._private)
+        tiles.write(self._folder / "checkpoint", self._note)
+
+    def cosign(self) -> bool:
+        """Adds the witness's signatures to the newest checkpoint. Returns whether it has them; without a witness it never has."""
+        size = self._frontier.size
+        if self._witness is None or not self._note:
+            return False
+        if self._cosigned == size and size:
+            return True
+        found = cosignatures(self._witness, self._note, proofs.folder(self._folder), self._cosigned)
+        if found is None:
+            return False
+        lines, self._cosigned = found
+        tiles.write(self._folder / "checkpoint", self._note + lines)
+        return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,14 +91,26 @@ def provision(
     return Provisioned(ring, migration, int(row[0]), doors)
 
 
-def issue_token(admin_dsn: str, role: str = "integration", days: float = 90, label: str | None = None) -> str:
-    """A token of the machine API for `role`, shown once; only its SHA-256 is kept. `label` is `[a-z0-9-]{1,40}`."""
+def issue_token(admin_dsn: str, role: str = "integration", days: float = 90, label: str | None = None, *, compartments: Sequence[str] | None = None,
+                purposes: Sequence[str] | None = None, operations: Sequence[str] | None = None) -> str:  # fmt: skip
+    """A token of the machine API for `role`, shown once; only its SHA-256 is kept. `label` is `[a-z0-9-]{1,40}`.
+
+    `compartments`, `purposes` and `operations` bound it further than its role; None is no bound. Raises ValueError for a name that is not declared.
+    """
     token = TOKEN_PREFIX + base64.urlsafe_b64encode(crypto.random_bytes(32)).decode().rstrip("=")
-    with psycopg.connect(admin_dsn) as connection:
-        connection.execute(
-            "SELECT vault.install_session(%s, %s, %s, 'api', 'token', make_interval(secs => %s), %s)",
-            (crypto.sha256(token.encode()), uuid4(), role, days * 86400, label),
-        )
+    digest = crypto.sha256(token.encode())
+    try:
+        with psycopg.connect(admin_dsn) as connection:
+            connection.execute(
+                "SELECT vault.install_session(%s, %s, %s, 'api', 'token', make_interval(secs => %s), %s)",
+                (digest, uuid4(), role, days * 86400, label),
+            )
+            bounds = [list(names) if names is not None else None for names in (compartments, purposes, operations)]
+            connection.execute("SELECT vault.narrow_token(%s, %s::text[], %s::text[], %s::text[])", (digest, *bounds))
+    except psycopg.DatabaseError as error:
+        if error.sqlstate == "AR422":
+            raise ValueError("no such role, compartment, purpose or operation in the policy; nothing was issued") from None
+        raise
     return token
 
 

@@ -196,6 +196,11 @@ class AsyncVault:
 
         return await self._again(work)
 
+    async def made(self, secret: SecretHash, subject: UUID, record: UUID) -> int | None:
+        """The entry with which this actor made this record; -1 when it made the person with another record; None when it made neither."""
+        found = (await self._rows("SELECT vault.made($1::bytea, $2::uuid, $3::uuid)", [secret, subject, record]))[0][0]
+        return None if found is None else int(found)
+
     async def erase(
         self, secret: SecretHash, subjects: Sequence[UUID], purpose: str, reason: str, reference: str | None = None
     ) -> list[tuple[UUID, int, int, int]]:

@@ -163,7 +163,7 @@ def create_parameters(catalogue: Catalogue, envelope: Envelope, secret: bytes, p
     made: list[tuple[UUID, UUID]] = []
     for number, new in enumerate(records, start=1):
         dataset = catalogue.dataset(new.dataset)
-        subject, record = new.subject or uuid4(), uuid4()
+        subject, record = new.subject or new.new_subject or uuid4(), new.new_record or uuid4()
         if new.subject is None and new.kind is None:
             raise Undeclared("a new person needs a kind")
         sealed = envelope.seal(dataset, subject, record, new.values)

@@ -14,6 +14,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from armonika.trust import crypto
+from armonika.trust.audit import entry
 from armonika.trust.keys.credentials import Credentials
 from armonika.trust.vault import codec
 from armonika.trust.vault.catalogue import Catalogue
@@ -250,6 +251,16 @@ class VaultReader:
             )
             for number, at, operation, granted, reader, role, dataset, fields, for_purpose, for_reason, reference, leaf in rows
         ]
+
+    def access_entry(self, secret: SecretHash, number: int) -> tuple[int | None, bytes]:
+        """One entry of `accesses` as the bytes of its leaf, with its place in the sealed log (None: not sealed yet). Raises Refused."""
+        rows = self._store.rows(
+            f"SELECT leaf_no, {', '.join(entry.COLUMNS)} FROM vault.access_entry($1::bytea, $2::smallint, $3::bigint)",
+            [secret, self.catalogue.purpose("legal"), number],
+        )
+        if not rows:
+            raise codec.verdict_error(3)
+        return rows[0][0], entry.encode(rows[0][1:])
 
     def policies(self) -> list[tuple[str, datetime, str, bool]]:
         """Versions in force until now, newest first: (version, effective_from, sha256, in_force)."""

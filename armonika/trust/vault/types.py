@@ -62,6 +62,9 @@ class NewRecord:
     subject: UUID | None = None
     kind: str | None = None
     org: UUID | None = None
+    new_subject: UUID | None = None
+    new_record: UUID | None = None
+    """Ids chosen by the caller for a new person and record: a request sent twice chooses the same ones (Idempotency-Key)."""
 
 
 @dataclass(frozen=True, slots=True)

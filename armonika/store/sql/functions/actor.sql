@@ -31,10 +31,17 @@ BEGIN
     END IF;
 END $$;
 
+-- Whether a token is wide enough for this. A session without bounds always is.
+CREATE OR REPLACE FUNCTION vault.in_scope(s vault.session, asked_operation smallint, asked_purpose smallint, asked_dataset smallint) RETURNS boolean
+LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+    SELECT coalesce(asked_operation = ANY ((s).scope_operations), true) AND coalesce(asked_purpose = ANY ((s).scope_purposes), true)
+        AND ((s).scope_compartments IS NULL OR EXISTS (SELECT FROM vault.dataset d WHERE d.id = asked_dataset AND d.compartment = ANY ((s).scope_compartments)))
+$$;
+
 -- Whether the policy lets this actor do this to these fields of a subject. One place for every write and for describe and accesses.
 CREATE OR REPLACE FUNCTION vault.allowed(policy int, s vault.session, asked_operation smallint, asked_purpose smallint, asked_dataset smallint, mask bigint,
     whom uuid, whom_org uuid) RETURNS boolean LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
-    SELECT EXISTS (
+    SELECT vault.in_scope(s, asked_operation, asked_purpose, asked_dataset) AND EXISTS (
         SELECT FROM vault.rule r
         WHERE r.policy_id = policy AND r.role = (s).role AND r.purpose = asked_purpose AND r.dataset = asked_dataset AND r.operation = asked_operation
           AND mask & ~r.fields = 0

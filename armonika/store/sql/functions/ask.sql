@@ -16,6 +16,9 @@ BEGIN
                 WHEN a.mask IS NULL OR a.mask = 0 OR a.ref !~ '^[A-Z]{1,8}-?[0-9]{1,12}$' OR a.what NOT IN (1, 8)
                     OR NOT EXISTS (SELECT FROM vault.declared_reason d WHERE d.policy_id = pol AND d.reason = a.reason AND d.purpose = a.purpose) THEN 2
                 WHEN NOT coalesce(u.any_scope, false) THEN 2
+                WHEN s.kind = 'token' AND NOT (
+                    coalesce(CASE a.what WHEN 8 THEN 5 ELSE a.what END = ANY (s.scope_operations), true) AND coalesce(a.purpose = ANY (s.scope_purposes), true)
+                    AND (s.scope_compartments IS NULL OR EXISTS (SELECT FROM vault.dataset x WHERE x.id = a.dataset AND x.compartment = ANY (s.scope_compartments)))) THEN 2
                 WHEN j.subject_id IS NULL OR j.state = 'erased' THEN 3
                 WHEN NOT ((u.scope_all) OR (u.scope_own AND j.subject_id = s.actor) OR (u.scope_org AND j.org_id = s.org_id)) IS TRUE THEN 3
                 WHEN j.state = 'restricted' AND NOT EXISTS (SELECT FROM vault.declared_purpose q WHERE q.policy_id = pol AND q.purpose = a.purpose AND q.while_restricted) THEN 4
@@ -60,7 +63,8 @@ BEGIN
     JOIN vault.lookup l ON l.dataset = asked_dataset AND l.ordinal = asked_ordinal AND l.epoch = d.epoch AND l.digest = d.digest
     JOIN vault.subject j ON j.subject_id = l.subject_id AND j.state <> 'erased'
     ORDER BY j.created_at DESC, j.subject_id LIMIT 1;
-    IF NOT EXISTS (SELECT FROM vault.rule r WHERE r.policy_id = pol AND r.role = s.role AND r.purpose = asked_purpose AND r.dataset = asked_dataset
+    IF NOT vault.in_scope(s, 2::smallint, asked_purpose, asked_dataset)
+       OR NOT EXISTS (SELECT FROM vault.rule r WHERE r.policy_id = pol AND r.role = s.role AND r.purpose = asked_purpose AND r.dataset = asked_dataset
             AND r.operation = 2 AND r.fields & (1::bigint << (asked_ordinal - 1)) <> 0)
        OR NOT EXISTS (SELECT FROM vault.rule r WHERE r.policy_id = pol AND r.role = s.role AND r.purpose = asked_purpose AND r.dataset = asked_dataset
             AND r.operation = 1 AND mask & ~r.fields = 0) THEN

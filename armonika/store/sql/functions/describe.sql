@@ -52,3 +52,32 @@ CREATE OR REPLACE FUNCTION vault.field_names(of_dataset smallint, mask bigint) R
 LANGUAGE sql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
     SELECT coalesce(array_agg(f.name ORDER BY f.ordinal), '{}') FROM vault.field f WHERE f.dataset = of_dataset AND (mask >> (f.ordinal - 1)) & 1 = 1
 $$;
+
+-- One entry about a person, as the leaf that it is, for who may see the list: with it and the tiles a proof is made. NULL leaf_no: not sealed yet.
+CREATE OR REPLACE FUNCTION vault.access_entry(secret bytea, for_purpose smallint, number bigint) RETURNS TABLE (leaf_no bigint, audit_id bigint, at timestamptz, operation text,
+    outcome text, door text, actor uuid, actor_role text, subject uuid, record uuid, dataset text, fields text[], purpose text, reason text, reference text, policy text)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+DECLARE
+    pol int := vault.policy_in_force();
+    s vault.session := vault.actor(secret);
+BEGIN
+    RETURN QUERY
+    SELECT l.leaf_no, a.audit_id, a.at, o.name, CASE WHEN a.granted THEN 'granted' ELSE 'refused' END, a.door, a.actor, r.name, a.subject, a.record,
+        d.name, vault.field_names(a.dataset, a.fields), p.name, c.name, a.reference, v.sha256
+    FROM vault.audit a JOIN vault.operation o ON o.id = a.operation JOIN vault.role r ON r.id = a.role JOIN vault.policy_version v ON v.policy_id = a.policy_id
+    LEFT JOIN vault.leaf l ON l.audit_id = a.audit_id LEFT JOIN vault.dataset d ON d.id = a.dataset LEFT JOIN vault.purpose p ON p.id = a.purpose
+    LEFT JOIN vault.reason c ON c.id = a.reason LEFT JOIN vault.subject j ON j.subject_id = a.subject
+    WHERE a.audit_id = number AND EXISTS (
+        SELECT FROM vault.rule u WHERE u.policy_id = pol AND u.role = s.role AND u.purpose = for_purpose AND u.operation = 16
+          AND CASE u.scope WHEN 'all' THEN true WHEN 'own' THEN a.subject = s.actor ELSE s.org_id IS NOT NULL AND j.org_id = s.org_id END);
+END $$;
+
+-- Which entry made this record of this person by this very actor: a number, -1 when the actor made the person with another record, NULL when not.
+-- A request that was sent twice finds out here what became of the first (Idempotency-Key).
+CREATE OR REPLACE FUNCTION vault.made(secret bytea, whom uuid, which uuid) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+DECLARE s vault.session := vault.actor(secret);
+BEGIN
+    RETURN (SELECT CASE WHEN a.record = which THEN a.audit_id ELSE -1 END FROM vault.audit a
+            WHERE a.subject = whom AND a.operation = 4 AND a.granted AND a.actor = s.actor ORDER BY a.record = which DESC LIMIT 1);
+END $$;

@@ -114,6 +114,19 @@ BEGIN
     RETURN made;
 END $$;
 
+-- Narrows a token that was just installed. Unknown names are AR422. For the administrator.
+CREATE OR REPLACE FUNCTION vault.narrow_token(hash bytea, compartments text[], purposes text[], operations text[]) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+DECLARE c smallint[] := ARRAY(SELECT id FROM vault.compartment WHERE name = ANY (compartments)); p smallint[] := ARRAY(SELECT id FROM vault.purpose WHERE name = ANY (purposes));
+    o smallint[] := ARRAY(SELECT id FROM vault.operation WHERE name = ANY (operations));
+BEGIN
+    IF cardinality(c) <> coalesce(cardinality(compartments), 0) OR cardinality(p) <> coalesce(cardinality(purposes), 0) OR cardinality(o) <> coalesce(cardinality(operations), 0) THEN
+        RAISE EXCEPTION USING ERRCODE = 'AR422', MESSAGE = 'no such compartment, purpose or operation';
+    END IF;
+    UPDATE vault.session SET scope_compartments = CASE WHEN compartments IS NOT NULL THEN c END, scope_purposes = CASE WHEN purposes IS NOT NULL THEN p END,
+        scope_operations = CASE WHEN operations IS NOT NULL THEN o END WHERE secret_hash = hash AND kind = 'token';
+END $$;
+
 -- Secrets of doors and tokens of the machine API, made by the administrator (only hashes arrive here).
 CREATE OR REPLACE FUNCTION vault.install_session(new_hash bytea, new_actor uuid, role_name text, new_door text, new_kind text, ttl interval, new_label text) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$

@@ -30,4 +30,7 @@ CREATE INDEX ended_subject ON vault.ended (subject_id);
 INSERT INTO vault.ended (at, subject_id, audit_id) SELECT erased_at, subject_id, audit_id FROM vault.tombstone;
 CREATE TRIGGER keep BEFORE DELETE OR TRUNCATE ON vault.ended FOR EACH STATEMENT EXECUTE FUNCTION vault.keep();
 
+-- A token may be narrower than its role: NULL means no further bound.
+ALTER TABLE vault.session ADD COLUMN scope_compartments smallint[], ADD COLUMN scope_purposes smallint[], ADD COLUMN scope_operations smallint[];
+
 INSERT INTO vault.operation VALUES (17, 'key-activate'), (18, 'restore'), (19, 'key-suspend'), (20, 'key-retire'), (21, 'key-destroy');

@@ -1,0 +1,188 @@
+"""Batches of up to 1,000 people, with a result or an error for each; and the export of one person as a stream of lines."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from litestar import Request, Response, get, post
+from litestar.datastructures import State
+from litestar.params import Parameter
+from litestar.response import Stream
+
+from armonika.doors.api import once
+from armonika.doors.api.people import NO_STORE, Name, PersonMade, PersonOut, Use, Values, shown, token_of
+from armonika.doors.api.problems import content_of
+from armonika.trust.vault import AsyncVault
+from armonika.trust.vault.errors import Duplicate, Invalid, KeyUnavailable, Refused, Undeclared, VaultError
+from armonika.trust.vault.types import Ask, Created, NewRecord, SecretHash
+
+MOST = 1000
+
+
+class NewPerson(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """One person of a batch."""
+
+    dataset: Name
+    values: Values
+    organisation: UUID | None = None
+
+
+class CreatePeople(Use, forbid_unknown_fields=True, kw_only=True):
+    """Up to 1,000 new people for one purpose."""
+
+    people: Annotated[list[NewPerson], msgspec.Meta(min_length=1, max_length=MOST)]
+
+
+class ReadPeople(Use, forbid_unknown_fields=True, kw_only=True):
+    """Up to 1,000 people to read, the same fields of each."""
+
+    dataset: Name
+    fields: Annotated[list[Name], msgspec.Meta(min_length=1, max_length=62)]
+    people: Annotated[list[UUID], msgspec.Meta(min_length=1, max_length=MOST)]
+
+
+class ErasePeople(Use, forbid_unknown_fields=True, kw_only=True):
+    """Up to 1,000 people to erase."""
+
+    people: Annotated[list[UUID], msgspec.Meta(min_length=1, max_length=MOST)]
+
+
+class Result(msgspec.Struct, omit_defaults=True):
+    """What became of one item, in the order of the request: `status` is that of the single call, with its answer or its problem (RFC 9457)."""
+
+    status: int
+    made: PersonMade | None = None
+    person: PersonOut | None = None
+    entry: int | None = None
+    problem: msgspec.Raw | None = None
+
+
+class Results(msgspec.Struct):
+    """Results in the order of the request."""
+
+    results: list[Result]
+
+
+_ENCODE = msgspec.json.Encoder().encode
+_OWN = (Duplicate, Undeclared, Invalid)
+
+
+def _failed(error: Exception) -> Result:
+    if not isinstance(error, VaultError):
+        raise error
+    status, body, _ = content_of(error)
+    return Result(status, problem=msgspec.Raw(body))
+
+
+def _answer(results: list[Result]) -> Response[bytes]:
+    return Response(_ENCODE(Results(results)), status_code=200, media_type="application/json", headers=NO_STORE)
+
+
+@post("/v1/people/batch", status_code=200, summary="Create up to 1,000 people")
+async def create_people(request: Request[Any, Any, State], data: CreatePeople, state: State) -> Response[bytes]:
+    """Each person is stored or refused alone; those that can be are stored in one transaction. `Idempotency-Key` as for one person."""
+    vault: AsyncVault = state.vault
+    secret, key = token_of(request), once.key_of(request)
+    news = [
+        once.chosen(
+            NewRecord(item.dataset, item.values, "organisation", kind="customer_user", org=item.organisation),
+            secret,
+            key,
+            item,
+            number,
+        )
+        for number, item in enumerate(data.people)
+    ]
+    return _answer(await _create(vault, secret, data, news, key))
+
+
+async def _create(vault: AsyncVault, secret: SecretHash, use: Use, news: Sequence[NewRecord], key: bytes | None) -> list[Result]:
+    """All in one transaction; when one spoils it, halves, down to the one, so that every other is stored."""
+    try:
+        made = await vault.create(secret, use.purpose, use.reason, news, use.reference)
+    except _OWN as error:
+        if len(news) == 1:
+            try:
+                made = await once.before(vault, secret, news, key) if isinstance(error, Duplicate) else []
+            except VaultError as found:
+                return [_failed(found)]
+            return [_made(one) for one in made] or [_failed(error)]
+        half = len(news) // 2
+        first = await _create(vault, secret, use, news[:half], key)
+        return first + await _create(vault, secret, use, news[half:], key)
+    return [_made(one) for one in made]
+
+
+def _made(one: Created) -> Result:
+    return Result(201, made=PersonMade(one.subject, one.record, one.audit_id))
+
+
+@post("/v1/people/read", status_code=200, summary="Read up to 1,000 people")
+async def read_people(request: Request[Any, Any, State], data: ReadPeople, state: State) -> Response[bytes]:
+    """One entry in the log for each person, before anything is answered."""
+    vault: AsyncVault = state.vault
+    secret = token_of(request)
+    asks = [Ask(secret, person, data.dataset, data.fields, data.purpose, data.reason, data.reference) for person in data.people]
+    results = []
+    for person, outcome in zip(data.people, await vault.read_many(asks), strict=True):
+        if outcome.error is not None:
+            results.append(_failed(outcome.error))
+        elif not outcome.records:
+            results.append(_failed(Refused("nothing here")))
+        else:
+            results.append(Result(200, person=shown(person, list(outcome.records))))
+    return _answer(results)
+
+
+@post("/v1/people/erase", status_code=200, summary="Erase up to 1,000 people")
+async def erase_people(request: Request[Any, Any, State], data: ErasePeople, state: State) -> Response[bytes]:
+    """All that may be are erased in one transaction; the others are refused alone."""
+    vault: AsyncVault = state.vault
+    try:
+        done = await vault.erase(token_of(request), data.people, data.purpose, data.reason, data.reference)
+    except Refused as error:
+        return _answer([_failed(error) for _ in data.people])
+    entries = {subject: entry for subject, entry, _, _ in done}
+    return _answer(
+        [Result(200, entry=entries[person]) if person in entries else _failed(Refused("nothing here")) for person in data.people]
+    )
+
+
+@get("/v1/people/{person:uuid}/export", summary="Export a person as lines")
+async def export_person(request: Request[Any, Any, State], person: UUID, state: State, purpose: Annotated[str, Parameter(max_length=64)],
+                        reason: Annotated[str, Parameter(max_length=64)]) -> Stream:  # fmt: skip
+    """Every record that this token may read, one JSON object a line (application/x-ndjson), each with its entry in the log."""
+    vault: AsyncVault = state.vault
+    secret = token_of(request)
+    catalogue = await vault.catalogue()
+    first: list[bytes] = []
+    pending = list(catalogue.by_id.values())
+    while pending and not first:
+        first = await _lines(vault, secret, person, pending.pop(0), purpose, reason)
+    if not first:
+        raise Refused("nothing here")
+
+    async def lines() -> AsyncIterator[bytes]:
+        for line in first:
+            yield line
+        for dataset in pending:
+            for line in await _lines(vault, secret, person, dataset, purpose, reason):
+                yield line
+            await asyncio.sleep(0)
+
+    return Stream(lines(), media_type="application/x-ndjson", headers=NO_STORE)
+
+
+async def _lines(vault: AsyncVault, secret: SecretHash, person: UUID, dataset: Any, purpose: str, reason: str) -> list[bytes]:
+    try:
+        records = await vault.read(secret, person, dataset.name, list(dataset.ordinals), purpose, reason)
+    except (Refused, KeyUnavailable):
+        return []
+    return [_ENCODE(one) + b"\n" for one in shown(person, records).records]
+
+
+HANDLERS = [create_people, read_people, erase_people, export_person]

@@ -1,0 +1,34 @@
+"""The audit log for everybody: checkpoint, tiles and verifier keys (C2SP tlog-tiles). Entries name pseudonyms and are not served: whom an entry
+concerns gets it with its proof, and an auditor an exported folder."""
+
+from __future__ import annotations
+
+import re
+
+from litestar import Response, get
+from litestar.exceptions import NotFoundException
+
+from armonika import settings
+
+_NAME = re.compile(r"checkpoint|log\.vkey|tile/[0-9]{1,2}/(x[0-9]{3}/){0,6}[0-9]{3}(\.p/[0-9]{1,3})?")
+
+
+@get("/log/{name:path}", summary="A file of the sealed log", sync_to_thread=True, security=[])
+def log_file(name: str) -> Response[bytes]:
+    """`/log/checkpoint`, `/log/log.vkey`, `/log/witness.vkey` and `/log/tile/…`. No token is needed."""
+    asked, config = name.lstrip("/"), settings.load()
+    if asked == "witness.vkey":
+        path = config.home / "witness" / asked
+    elif _NAME.fullmatch(asked):
+        path = config.audit_log / asked
+    else:
+        raise NotFoundException
+    try:
+        content = path.read_bytes()
+    except OSError:
+        raise NotFoundException from None
+    tile = asked.startswith("tile/")
+    return Response(
+        content, media_type="application/octet-stream" if tile else "text/plain; charset=utf-8",
+        headers={"Cache-Control": "public, max-age=31536000, immutable" if tile else "no-cache"},
+    )  # fmt: skip
