@@ -1,0 +1,155 @@
+"""Batches with a result for each item, requests sent twice, corrections by version, exports as a stream, bounded tokens, and the log for everybody."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+
+from tests.api.test_api import READ, USE, api, create, problem  # noqa: F401 (a fixture)
+from tests.live import Live
+
+
+def people(count: int) -> list[dict[str, object]]:
+    return [
+        {"dataset": "account", "values": {"name": f"N{n}", "email": f"{uuid4().hex}@org.example", "company": "C", "role": "R"}}
+        for n in range(count)
+    ]
+
+
+def test_a_thousand_are_made_and_read_at_once_and_one_more_is_refused(api: httpx.Client) -> None:  # noqa: F811
+    answer = api.post("/v1/people/batch", json={**USE, "people": people(1000)})
+    assert answer.status_code == 200, answer.text
+    made = answer.json()["results"]
+    assert [item["status"] for item in made] == [201] * 1000
+    ids = [item["made"]["id"] for item in made]
+    assert len(set(ids)) == 1000
+    read = api.post("/v1/people/read", json={**USE, "dataset": "account", "fields": ["name"], "people": ids}).json()["results"]
+    assert [item["person"]["records"][0]["values"]["name"] for item in read] == [f"N{n}" for n in range(1000)]
+    assert len({item["person"]["records"][0]["entry"] for item in read}) == 1000, "an entry for each"
+    problem(api.post("/v1/people/batch", json={**USE, "people": people(1001)}), 400)
+    problem(api.post("/v1/people/batch", json={**USE, "people": []}), 400)
+
+
+def test_each_item_fails_alone(api: httpx.Client) -> None:  # noqa: F811
+    given = people(9)
+    given[2]["values"]["email"] = "no address"  # type: ignore[index]
+    given[4]["values"]["undeclared"] = "x"  # type: ignore[index]
+    given[6]["values"]["email"] = given[5]["values"]["email"]  # type: ignore[index]
+    given[8]["dataset"] = "nothing"
+    results = api.post("/v1/people/batch", json={**USE, "people": given}).json()["results"]
+    assert [item["status"] for item in results] == [201, 201, 422, 201, 422, 201, 409, 201, 422]
+    assert results[6]["problem"]["type"].endswith("duplicate")
+    ids = [results[0]["made"]["id"], str(uuid4()), results[1]["made"]["id"]]
+    read = api.post("/v1/people/read", json={**USE, "dataset": "account", "fields": ["name"], "people": ids}).json()["results"]
+    assert [item["status"] for item in read] == [200, 404, 200]
+    erased = api.post("/v1/people/erase", json={**USE, "people": ids}).json()["results"]
+    assert [item["status"] for item in erased] == [200, 404, 200]
+    assert [item["status"] for item in api.post("/v1/people/erase", json={**USE, "people": ids}).json()["results"]] == [404] * 3
+
+
+def test_a_request_sent_again_is_done_once(api: httpx.Client) -> None:  # noqa: F811
+    key = {"Idempotency-Key": f'"{uuid4()}"'}
+    body = {**USE, **people(1)[0]}
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: api.post("/v1/people", json=body, headers=key), range(8)))
+    assert {answer.status_code for answer in answers} == {201}
+    assert len({answer.text for answer in answers}) == 1
+    other = {**body, "values": {**body["values"], "name": "Other"}}  # type: ignore[dict-item]
+    assert problem(api.post("/v1/people", json=other, headers=key), 422)["type"] == "urn:armonika:problem:idempotency-key-reused"
+    problem(api.post("/v1/people", json=body), 409)
+    batch = {**USE, "people": people(5)}
+    first = api.post("/v1/people/batch", json=batch, headers=key).json()
+    assert api.post("/v1/people/batch", json=batch, headers=key).json() == first
+    for bad in ("", "x" * 256, "\x7f"):
+        assert api.post("/v1/people", json=body, headers=[("Idempotency-Key", bad)]).status_code in (400, 422)
+
+
+def test_a_correction_names_the_version_that_it_saw(api: httpx.Client) -> None:  # noqa: F811
+    made = create(api)
+    person = f"/v1/people/{made['id']}"
+    body = {"dataset": "account", "record": made["record"], "values": {"name": "First"}, **USE}
+    tag = api.get(person, params=READ).headers["etag"]
+    assert api.patch(person, json=body, headers={"If-Match": tag}).status_code == 200
+    problem(api.patch(person, json={**body, "values": {"name": "Second"}}, headers={"If-Match": tag}), 412)
+    fresh = api.get(person, params=READ).headers["etag"]
+    assert fresh != tag
+    assert (
+        api.patch(person, json={**body, "values": {"name": "Second"}}, headers={"If-Match": f'"old", {fresh}'}).status_code == 200
+    )
+    problem(api.patch(person, json=body, headers={"If-Match": '"nonsense"'}), 412)
+    problem(api.patch(person, json=body, headers={"If-Match": f"W/{fresh}"}), 412)
+    assert api.patch(person, json={**body, "values": {"name": "Third"}}, headers={"If-Match": "*"}).status_code == 200
+
+
+def test_an_export_is_a_stream_of_lines(api: httpx.Client) -> None:  # noqa: F811
+    made = create(api)
+    with api.stream("GET", f"/v1/people/{made['id']}/export", params=USE) as answer:
+        assert answer.headers["content-type"].startswith("application/x-ndjson")
+        lines = [json.loads(line) for line in answer.iter_lines() if line]
+    assert [line["dataset"] for line in lines] == ["account"]
+    assert lines[0]["values"]["name"] == "Nour"
+    assert lines[0]["entry"]
+    problem(api.get(f"/v1/people/{uuid4()}/export", params=USE), 404)
+
+
+def test_a_bounded_token_does_what_it_is_for_and_nothing_else(live: Live, api: httpx.Client) -> None:  # noqa: F811
+    made = create(api)
+
+    def issue(*words: str) -> httpx.Client:
+        said = live.command("token", "issue", *words)
+        assert said.returncode == 0, said.stderr
+        return httpx.Client(base_url=live.api, headers={"Authorization": f"Bearer {said.stdout.strip()}"}, timeout=20)
+
+    reader = issue("--operation", "read", "--compartment", "account", "--purpose", "provide")
+    assert reader.get(f"/v1/people/{made['id']}", params=READ).status_code == 200
+    problem(reader.post("/v1/people", json={**USE, **people(1)[0]}), 404)
+    problem(reader.delete(f"/v1/people/{made['id']}", params=USE), 404)
+    problem(reader.put(f"/v1/people/{made['id']}/restriction", json=USE), 404)
+    problem(reader.post("/v1/lookups", json={"dataset": "account", "email": "a@b.example", "fields": ["name"], **USE}), 403)
+    problem(issue("--compartment", "billing").get(f"/v1/people/{made['id']}", params=READ), 403)
+    problem(issue("--purpose", "legal").get(f"/v1/people/{made['id']}", params=READ), 403)
+    writer = issue("--operation", "create")
+    assert writer.post("/v1/people", json={**USE, **people(1)[0]}).status_code == 201
+    problem(writer.get(f"/v1/people/{made['id']}", params=READ), 403)
+    assert live.command("token", "issue", "--operation", "conquer").returncode == 2
+    assert api.get(f"/v1/people/{made['id']}", params=READ).status_code == 200
+
+
+def test_the_log_is_served_without_a_token_and_entries_are_not(live: Live, tmp_path: Path) -> None:
+    end = time.monotonic() + 20
+    while True:
+        checkpoint = httpx.get(f"{live.api}/log/checkpoint")
+        if checkpoint.status_code == 200 and checkpoint.text.count("\u2014 armonika.dz/witness") == 2:
+            break
+        assert time.monotonic() < end, checkpoint.text
+        time.sleep(0.2)
+    size = int(checkpoint.text.split("\n")[1])
+    assert size > 20
+    tile = httpx.get(f"{live.api}/log/tile/0/000" + (f".p/{size}" if size < 256 else ""))
+    assert tile.status_code == 200
+    assert len(tile.content) == 32 * min(size, 256)
+    assert "immutable" in tile.headers["cache-control"]
+    for name in (
+        "tile/entries/000",
+        f"tile/entries/000.p/{size}",
+        "../keys/root.key",
+        "tile/0/../../keyring.json",
+        "ended.jsonl",
+        "tile/0/0000",
+        "%2e%2e/keys/root.key",
+    ):
+        assert httpx.get(f"{live.api}/log/{name}").status_code == 404, name
+    for name in ("log.vkey", "witness.vkey"):
+        (tmp_path / name).write_text(httpx.get(f"{live.api}/log/{name}").text)
+    report = subprocess.run(
+        [sys.executable, "-m", "armonika.doors.cli.main", "audit", "verify", "--folder", str(live.home / "log"), "--vkey", str(tmp_path / "log.vkey")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert report.returncode == 0, report.stdout + report.stderr
