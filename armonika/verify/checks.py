@@ -6,7 +6,24 @@ import importlib
 
 from armonika.verify.frame import Check
 
-CLAIMS = ("T0", "P1", "1a.1", "1a.2", "1a.4", "2a.0", "7a.3", "7a.5", "8a.1", "8a.2", "8a.3", "9a.1", "9a.2", "9a.3", "9b.1")
+CLAIMS = (
+    "T0",
+    "P1",
+    "1a.1",
+    "1a.2",
+    "1a.4",
+    "2a.0",
+    "7a.3",
+    "7a.5",
+    "7a.6",
+    "8a.1",
+    "8a.2",
+    "8a.3",
+    "9a.1",
+    "9a.2",
+    "9a.3",
+    "9b.1",
+)
 
 
 def names() -> tuple[str, ...]:
