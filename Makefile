@@ -14,6 +14,6 @@ check: ## format, lint, types, import contracts, translations, docs
 	@.venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy && .venv/bin/lint-imports --no-cache && .venv/bin/armonika policy check
 bench: ## measure, as ratios in one run
 	@bin/setup dev
-	@.venv/bin/python -m bench
+	@.venv/bin/python -m bench && .venv/bin/python -m bench.keys
 clean: ## remove what was built; data in var/ stay
 	@rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache

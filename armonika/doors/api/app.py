@@ -13,6 +13,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
 from armonika.doors.api import batch
+from armonika.doors.api.creations import Creations
 from armonika.doors.api.gather import Gatherer
 from armonika.doors.api.log import log_file
 from armonika.doors.api.people import HANDLERS
@@ -29,6 +30,7 @@ def build(open_vault: Callable[[], Awaitable[AsyncVault]]) -> Litestar:
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
         app.state.vault = await open_vault()
+        app.state.creations = Creations(app.state.vault)
         app.state.gatherer = Gatherer(app.state.vault.read_many)
         try:
             yield

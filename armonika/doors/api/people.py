@@ -12,6 +12,7 @@ from litestar.datastructures import State
 from litestar.params import Parameter
 
 from armonika.doors.api import once
+from armonika.doors.api.creations import Creations
 from armonika.doors.api.gather import Gatherer
 from armonika.trust.vault import AsyncVault, secret_hash
 from armonika.trust.vault.errors import Duplicate, Refused, SessionEnded, VersionConflict
@@ -159,8 +160,9 @@ async def create_person(request: Request[Any, Any, State], data: CreatePerson, s
     new = once.chosen(
         NewRecord(data.dataset, data.values, "organisation", kind="customer_user", org=data.organisation), secret, key, data
     )
+    creations: Creations = state.creations
     try:
-        (made,) = await vault.create(secret, data.purpose, data.reason, [new], data.reference)
+        made = await creations.create(secret, data.purpose, data.reason, data.reference, new)
     except Duplicate:
         (made,) = await once.before(vault, secret, [new], key)
     return person_made(made)
