@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -29,10 +30,11 @@ from armonika.supervisor.backup.create import Pipe, catalogue_of, create, key_pa
 from armonika.supervisor.backup.replay import replay
 from armonika.supervisor.backup.restore import extract, restore
 from armonika.trust import archive, crypto
-from armonika.trust.audit import register
+from armonika.trust.audit import certificate, register
 from armonika.trust.audit.register import Register, RegisterBroken
 from armonika.trust.audit.sealer import Sealer
 from armonika.trust.audit.verify import verify as verify_log
+from armonika.trust.audit.verify_proof import ProofRefused
 from armonika.trust.keys import Keyring, credentials
 from armonika.trust.keys.epochs import now
 from armonika.trust.keys.provision import provision
@@ -326,6 +328,37 @@ def test_the_register_shows_every_change_of_itself(home: House, tmp_path: Path) 
     assert len(list(register.lines(copy, public))) == len(lines) - 1, "a line that a crash cut off is no lie"
     with pytest.raises(RegisterBroken, match="another key"):
         list(register.lines(path, crypto.ed25519_generate()[1]))
+
+
+def test_a_certificate_verifies_offline_and_every_change_of_it_is_refused(home: House) -> None:
+    api = home.vault("api")
+    person = home.people(api)[0]
+    more = api.create(
+        home.token, "provide", "integration", [NewRecord("account", {"name": "two"}, "organisation", subject=person.subject)]
+    )[0]
+    with pytest.raises(certificate.NoErasure):
+        certificate.make(home.config.audit_log, person.subject, {})
+    api.erase(home.token, [person.subject], "provide", "integration")
+    seal(home)
+    vkey = (home.config.audit_log / "log.vkey").read_text()
+    text = certificate.make(home.config.audit_log, person.subject, {})
+    found = certificate.verify(text, vkey)
+    assert found.subject == str(person.subject)
+    assert {key["record"] for key in found.keys} == {str(person.record), str(more.record)}
+    content = json.loads(text)
+    other = home.people(api)[0]
+    api.erase(home.token, [other.subject], "provide", "integration")
+    seal(home)
+    foreign = json.loads(certificate.make(home.config.audit_log, other.subject, {}))
+    for change in (
+        {"subject": str(uuid4())}, {"register": []}, {"register": foreign["register"]}, {"proof": foreign["proof"]}, {"proof": ""}, {"register": [{}]},
+        {"register": [{**content["register"][0], "record": str(uuid4())}, *content["register"][1:]]}, {"register": None},
+    ):  # fmt: skip
+        with pytest.raises(ProofRefused):
+            certificate.verify(json.dumps(content | change), vkey)
+    for nonsense in ("", "[]", "null", "{}", text[:100]):
+        with pytest.raises(ProofRefused):
+            certificate.verify(nonsense, vkey)
 
 
 def test_damaged_backups_and_impossible_restores_say_what_is_wrong(home: House, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import psycopg
 from psycopg.rows import dict_row
@@ -16,14 +17,18 @@ from psycopg.rows import dict_row
 from armonika import settings
 from armonika.doors.cli.running import admin_dsn
 from armonika.store.private_files import KeyFileError
-from armonika.trust.audit.verify import Report, verify
+from armonika.trust.audit import certificate
+from armonika.trust.audit.verify import Broken, Report, verify
 from armonika.trust.audit.verify_proof import ProofRefused, verify_proof
+from armonika.trust.keys import Keyring
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command."""
     parser = subparsers.add_parser("audit", help="verify the audit log")
-    parser.add_argument("action", choices=("verify",))
+    parser.add_argument("action", choices=("verify", "certificate"))
+    parser.add_argument("subject", nargs="?", type=UUID, help="certificate: the erased person's id")
+    parser.add_argument("--certificate", type=Path, help="verify a certificate of an erasure, offline")
     parser.add_argument("--folder", type=Path, help="the log's folder (default: of this installation)")
     parser.add_argument("--vkey", type=Path, help="the log's verifier key (default: log.vkey in the folder)")
     parser.add_argument("--kept", type=Path, help="a checkpoint kept from before: the log must extend it")
@@ -53,7 +58,9 @@ def check(folder: Path, vkey: Path, kept: Path | None, dsn: str | None, show: bo
 
 def run(args: argparse.Namespace) -> int:
     """0 the log is whole, 1 something was found, 2 could not run."""
-    if args.proof:
+    if args.action == "certificate":
+        return _certificate(args.subject)
+    if args.proof or args.certificate:
         return _proof(args)
     try:
         config = settings.load()
@@ -80,7 +87,16 @@ def _proof(args: argparse.Namespace) -> int:
     try:
         vkey = (args.vkey or settings.load().audit_log / "log.vkey").read_text()
         witnesses = [line for line in args.witness.read_text().splitlines() if line.strip()] if args.witness else []
-        proven = verify_proof(args.proof.read_text(), vkey, witnesses)
+        if args.certificate:
+            certified = certificate.verify(args.certificate.read_text(), vkey, witnesses)
+            proven = certified.proven
+            keys = (
+                ", ".join(f"{key['compartment']}/{key['epoch']} of record {key['record']}" for key in certified.keys)
+                or "none was left"
+            )
+            print(f"Certified: {certified.subject} erased at {certified.at}; keys destroyed: {keys}.")
+        else:
+            proven = verify_proof(args.proof.read_text(), vkey, witnesses)
     except (OSError, UnicodeError) as error:
         print(f"armonika: cannot verify: {error}. Name the log's key with --vkey.", file=sys.stderr)
         return 2
@@ -97,4 +113,23 @@ def _proof(args: argparse.Namespace) -> int:
         print(
             f"Proven: entry {proven.index} of {proven.size} in {proven.origin}. Cosigned: {seen}.\n{json.dumps(proven.entry, ensure_ascii=False, indent=1)}"
         )
+    return 0
+
+
+def _certificate(subject: UUID | None) -> int:
+    """Prints the certificate of a person's newest erasure."""
+    if subject is None:
+        print("armonika: name the erased person's id.", file=sys.stderr)
+        return 2
+    try:
+        config = settings.load()
+        ring = Keyring.open(config.keys)
+        states = {(line.compartment, line.epoch): str(line.state) for line in ring.epochs.inventory()}
+        print(certificate.make(config.audit_log, subject, states), end="")
+    except certificate.NoErasure as error:
+        print(f"armonika: {error}.", file=sys.stderr)
+        return 1
+    except (KeyFileError, OSError, Broken) as error:
+        print(f"armonika: {error}", file=sys.stderr)
+        return 2
     return 0

@@ -1,0 +1,92 @@
+"""The certificate of an erasure: what was destroyed, when and how, with the proof of its entry in the log; it verifies offline.
+
+It holds the signed lines of the register (each names record, compartment, epoch and entry) and a proof file of the entry. Method: cryptographic
+erase (NIST SP 800-88 §2.5): the wrapped data key of each record was destroyed; copies of it end with its epoch's key-encryption key.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from armonika.trust import crypto
+from armonika.trust.audit import proofs, register
+from armonika.trust.audit.verify import entries
+from armonika.trust.audit.verify_proof import ProofRefused, Proven, verify_proof
+
+METHOD = "cryptographic erase (NIST SP 800-88): the wrapped data key of each record was destroyed"
+
+
+class NoErasure(Exception):
+    """The register names no erasure of this person, or its entry is not sealed yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Certified:
+    """What a certificate proves: when, the keys of which records, and the entry."""
+
+    subject: str
+    at: str
+    keys: list[dict[str, Any]]
+    proven: Proven
+
+
+def make(log: Path, subject: UUID, state_of: dict[tuple[str, int], str]) -> str:
+    """The newest erasure of a person, as JSON. `state_of` gives the state of each epoch today. Raises NoErasure."""
+    path = log / register.FILE
+    lines = [json.loads(raw) for raw in path.read_bytes().splitlines()] if path.exists() else []
+    own = [line for line in lines if line["subject"] == str(subject)]
+    if not own:
+        raise NoErasure("the register names no erasure of this person")
+    number = own[-1]["entry"]
+    fetch = proofs.folder(log)
+    checkpoint = fetch("checkpoint") or b"\n0\n"
+    sealed = enumerate(entries(log, int(checkpoint.split(b"\n", 2)[1])))
+    found = next(((index, content) for index, content in sealed if json.loads(content)["audit_id"] == number), None)
+    if found is None:
+        raise NoErasure("the entry is not sealed yet: try again in a second")
+    index, content = found
+    held = [line for line in own if line["entry"] == number]
+    certificate = {
+        "format": "armonika-erasure-certificate/1", "subject": str(subject), "at": held[-1]["at"], "method": METHOD, "register": held,
+        "epochs": {f"{line['compartment']}/{line['epoch']}": state_of.get((line["compartment"], line["epoch"]), "unknown") for line in held if line["record"]},
+        "proof": proofs.proof_file(content, index, checkpoint, fetch),
+    }  # fmt: skip
+    return json.dumps(certificate, ensure_ascii=False, indent=1) + "\n"
+
+
+def verify(text: str, log_vkey: str, witness_vkeys: Sequence[str] = ()) -> Certified:
+    """Raises ProofRefused unless proof, register lines and subject belong together and are signed."""
+    try:
+        content = json.loads(text)
+        lines, subject = content["register"], content["subject"]
+        proven = verify_proof(content["proof"], log_vkey, witness_vkeys)
+        public = base64.b64decode(log_vkey.strip().split("+", 2)[2], validate=True)[1:]
+        for line in lines:
+            signature = base64.b64decode(line["sig"], validate=True)
+            plain = {name: value for name, value in line.items() if name != "sig"}
+            crypto.ed25519_verify(public, signature, json.dumps(plain, sort_keys=True, separators=(",", ":")).encode())
+            if line["subject"] != subject or line["entry"] != proven.entry["audit_id"]:
+                raise ProofRefused("a line of the register is of another erasure")
+        if (
+            not lines
+            or proven.entry.get("operation") != "erase"
+            or proven.entry.get("outcome") != "granted"
+            or proven.entry.get("subject") != subject
+        ):
+            raise ProofRefused("the entry is not this erasure")
+        keys = [
+            {"record": line["record"], "compartment": line["compartment"], "epoch": line["epoch"]}
+            for line in lines
+            if line["record"]
+        ]
+        return Certified(subject, lines[-1]["at"], keys, proven)
+    except crypto.Unauthentic:
+        raise ProofRefused("a signature is not of its key") from None
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+        raise ProofRefused("this is no certificate, or it is damaged") from None
