@@ -91,8 +91,10 @@ def _serve(config: Settings, installation: Installation, sample: bool, stop: thr
             environment, user = installation.hand_out(name)
             if name == "sealer":
                 config.audit_log.mkdir(parents=True, exist_ok=True)
-                if user:
-                    os.chown(config.audit_log, user.uid, user.gid)
+                if user and config.audit_log.stat().st_uid != user.uid:
+                    # New, or put there by a restore: all of it becomes the sealer's.
+                    for path in (config.audit_log, *config.audit_log.rglob("*")):
+                        os.chown(path, user.uid, user.gid)
             if name == "witness":
                 (config.home / "witness").mkdir(mode=0o755, exist_ok=True)
                 if user:
