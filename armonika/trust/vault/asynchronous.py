@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import asyncpg
-from psycopg.conninfo import conninfo_to_dict
 
 from armonika.trust.keys.credentials import Credentials
 from armonika.trust.vault import codec
@@ -17,6 +16,7 @@ from armonika.trust.vault.catalogue import Catalogue
 from armonika.trust.vault.envelope import Envelope
 from armonika.trust.vault.errors import KeysChanged, KeyUnavailable, Refused, Unavailable, Undeclared, VaultError
 from armonika.trust.vault.reader import CATALOGUE_SECONDS, secret_hash
+from armonika.trust.vault.server import asyncpg_address
 from armonika.trust.vault.types import Actor, Ask, Created, NewRecord, Origin, Outcome, Record, SecretHash
 
 T = TypeVar("T")
@@ -33,11 +33,10 @@ class AsyncVault:
 
     @classmethod
     async def open(cls, credentials: Credentials, dsn: str, size: int = 4) -> AsyncVault:
-        """The vault as `credentials.door`; `dsn` names the server (host, port, dbname)."""
-        parts = conninfo_to_dict(dsn)
+        """The vault as `credentials.door`; `dsn` names the server, or several of which one takes writes."""
         pool = await asyncpg.create_pool(
-            host=parts.get("host"), port=int(str(parts.get("port") or 5432)), database=parts.get("dbname"), user=credentials.database_user,
-            password=credentials.database_password, min_size=1, max_size=size, command_timeout=15, timeout=5,
+            asyncpg_address(dsn), user=credentials.database_user, password=credentials.database_password, min_size=1, max_size=size,
+            command_timeout=15, timeout=5,
             server_settings={"application_name": f"armonika {credentials.door}", "jit": "off"},
         )  # fmt: skip
         return cls(credentials, pool)
@@ -52,7 +51,7 @@ class AsyncVault:
             return rows
         except asyncpg.PostgresError as error:
             raise codec.error_of(error.sqlstate) from None
-        except (OSError, TimeoutError, asyncpg.InterfaceError):
+        except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError):
             raise Unavailable("the store does not answer now; try again in a moment") from None
 
     async def catalogue(self) -> Catalogue:
