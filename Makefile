@@ -1,6 +1,6 @@
-.PHONY: help setup run test check bench clean
+.PHONY: help setup run test check bench drill-failover clean
 help: ## what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
 setup: ## install what the product needs into .venv, and make fonts and icons
 	@bin/setup run
 run: setup ## start everything with sample data; prints addresses and sign-ins
@@ -15,5 +15,9 @@ check: ## format, lint, types, import contracts, translations, docs
 bench: ## measure, as ratios in one run
 	@bin/setup dev
 	@.venv/bin/python -m bench && .venv/bin/python -m bench.keys
+drill-failover: ## lose the primary of two PostgreSQL servers under load
+	@bin/apt-tools
+	@bin/setup dev
+	@.venv/bin/python -m drills.failover
 clean: ## remove what was built; data in var/ stay
 	@rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache

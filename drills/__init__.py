@@ -1,0 +1,1 @@
+"""Drills: real faults against real servers on one machine."""
