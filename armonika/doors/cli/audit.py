@@ -15,6 +15,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from armonika import settings
+from armonika.doors.cli import audit_online
 from armonika.doors.cli.running import admin_dsn
 from armonika.store.private_files import KeyFileError
 from armonika.trust.audit import certificate
@@ -32,6 +33,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--folder", type=Path, help="the log's folder (default: of this installation)")
     parser.add_argument("--vkey", type=Path, help="the log's verifier key (default: log.vkey in the folder)")
     parser.add_argument("--kept", type=Path, help="a checkpoint kept from before: the log must extend it")
+    parser.add_argument(
+        "--from-kept", action="store_true", help="read nothing before the kept checkpoint: its root must come of the tiles"
+    )
+    parser.add_argument("--url", help="the log over HTTP, such as https://api.example/log: tiles and checkpoint, without entries")
+    parser.add_argument("--keep", type=Path, help="with --url: write the verified checkpoint here, to be --kept next time")
     parser.add_argument("--no-database", action="store_true", help="look at the folder alone")
     parser.add_argument("--proof", type=Path, help="verify one proof file, offline; needs nothing of ours but the keys")
     parser.add_argument(
@@ -40,20 +46,29 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--json", action="store_true")
 
 
-def check(folder: Path, vkey: Path, kept: Path | None, dsn: str | None, show: bool) -> Report:
+_STRAYS = """SELECT a.audit_id FROM vault.audit a, vault.seal_state s
+    WHERE NOT EXISTS (SELECT FROM vault.leaf l WHERE l.audit_id = a.audit_id) AND (a.audit_id <= s.settled OR a.at < clock_timestamp() - interval '10 minutes')
+    ORDER BY a.audit_id"""
+
+
+def check(folder: Path, vkey: Path, kept: Path | None, dsn: str | None, show: bool, from_kept: bool = False) -> Report:
     """One verification. Raises OSError for files that are not there, psycopg.OperationalError without a database."""
 
     def progress(done: int, size: int) -> None:
         print(f"\r{done} of {size} entries", end="", file=sys.stderr, flush=True)
 
+    def whole(rows: Any = None, strays: Any = None) -> Report:
+        older = kept.read_bytes() if kept else None
+        return verify(folder, vkey.read_text(), rows, older, progress if show else None, from_kept=from_kept, strays=strays)
+
     if dsn is None:
-        return verify(folder, vkey.read_text(), None, kept.read_bytes() if kept else None, progress if show else None)
+        return whole()
     with psycopg.connect(dsn, row_factory=dict_row) as connection:
 
         def rows(first: int, count: int) -> list[dict[str, Any]]:
             return connection.execute("SELECT * FROM vault.leaves(%s, %s)", (first, count)).fetchall()
 
-        return verify(folder, vkey.read_text(), rows, kept.read_bytes() if kept else None, progress if show else None)
+        return whole(rows, lambda: [row["audit_id"] for row in connection.execute(_STRAYS).fetchall()])
 
 
 def run(args: argparse.Namespace) -> int:
@@ -63,10 +78,17 @@ def run(args: argparse.Namespace) -> int:
     if args.proof or args.certificate:
         return _proof(args)
     try:
-        config = settings.load()
-        folder = args.folder or config.audit_log
-        dsn = None if args.no_database or args.folder else admin_dsn(config)
-        report = check(folder, args.vkey or folder / "log.vkey", args.kept, dsn, sys.stderr.isatty() and not args.json)
+        if args.url:
+            report = audit_online.check(args.url, args.vkey, args.witness, args.kept, args.keep)
+        else:
+            config = settings.load()
+            folder = args.folder or config.audit_log
+            dsn = None if args.no_database or args.folder else admin_dsn(config)
+            show = sys.stderr.isatty() and not args.json
+            report = check(folder, args.vkey or folder / "log.vkey", args.kept, dsn, show, args.from_kept)
+    except audit_online.Unreachable as error:
+        print(f"armonika: {error}.", file=sys.stderr)
+        return 2
     except (OSError, KeyFileError, psycopg.OperationalError) as error:
         print(
             f"armonika: cannot verify: {error}. Is the system running (`make run`)? An exported folder is checked with --folder.",

@@ -65,6 +65,11 @@ class Tiles:
         """The root of the tree."""
         return self.subtree(0, self.size)
 
+    def partial(self, level: int, size: int) -> list[bytes]:
+        """Hashes of the last tile of a tile level when the tree had `size` leaves; empty when that tile was full."""
+        count = size >> (_HEIGHT * level)
+        return [self.node(_HEIGHT * level, at) for at in range(count // WIDTH * WIDTH, count)]
+
     def inclusion(self, index: int) -> list[bytes]:
         """The audit path of leaf `index` (RFC 6962 §2.1.1), from the leaf's sibling up."""
         if not 0 <= index < self.size:

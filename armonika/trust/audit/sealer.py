@@ -1,7 +1,7 @@
 """Seals audit rows: numbers them in the database, then writes bundles, tiles and a signed checkpoint.
 
-The database is the source: leaf rows are committed first, files follow, the checkpoint comes last. After a crash at any step the files are
-made again from the leaf rows. A second sealer finds another tree size (AR409) and yields.
+The database is the source: leaf rows are committed first, files follow, the checkpoint comes last. After a crash at any step the files behind it
+are made again from the leaf rows. A second sealer finds another tree size (AR409) and yields.
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ from armonika.trust import crypto
 from armonika.trust.audit import entry, note, proofs, tiles
 from armonika.trust.audit.cosigning import cosignatures
 from armonika.trust.audit.tiles import WIDTH
-from armonika.trust.audit.tree import Frontier, leaf_hash
+from armonika.trust.audit.tree import Frontier, ProofError, leaf_hash
+from armonika.trust.audit.verify import Broken, read_checkpoint
 
 BATCH = 20000
-_SELECT = ", ".join(entry.COLUMNS)
+RECHECKED = 100_000
+# Ids come as text: they are only ever written out.
+_SELECT = ", ".join(f"{name}::text" if name in ("actor", "subject", "record") else name for name in entry.COLUMNS)
 
 
 class SealerError(Exception):
@@ -41,62 +44,105 @@ class Sealer:
         self._frontier = Frontier()
         self._levels: list[list[bytes]] = [[]]
         self._bundle: list[bytes] = []
+        self._files: list[tuple[Path, bytes]] = []
 
     def load(self) -> int:
-        """Rebuilds the state from the leaf rows and makes files that are missing. Returns the tree's size."""
+        """Rebuilds the state and makes files that are missing. Returns the tree's size.
+
+        What lies more than `RECHECKED` entries behind the signed checkpoint is taken from the tiles, whose root the checkpoint signs; the rest is
+        read from the database and compared. Raises SealerError when rows, leaves and checkpoint are not of one log.
+        """
         tiles.write(self._folder / "log.vkey", f"{note.vkey(self._origin, crypto.ed25519_public(self._private))}\n".encode())
-        at = 0
+        signed = self._signed()
+        at = self._resume(*signed)
         while True:
-            rows = self._connection.execute(f"SELECT leaf_hash, {_SELECT} FROM vault.leaves(%s, %s)", (at, BATCH)).fetchall()
+            # No page reaches over the end of the signed log: there its root is compared.
+            page = min(BATCH, signed[0] - at) if at < signed[0] else BATCH
+            rows = self._connection.execute(
+                f"SELECT leaf_hash, {_SELECT} FROM vault.leaves(%s, %s)", (at, page), binary=True
+            ).fetchall()
             if not rows:
                 break
             encoded = [entry.encode(row[1:]) for row in rows]
-            for row, content in zip(rows, encoded, strict=True):
-                if leaf_hash(content) != bytes(row[0]):
+            hashed = [leaf_hash(content) for content in encoded]
+            for row, leaf in zip(rows, hashed, strict=True):
+                if leaf != bytes(row[0]):
                     raise SealerError(
                         f"entry {row[1]} differs from its sealed leaf: the log was altered. Run `armonika audit verify`."
                     )
-            self._extend(encoded, rebuild=True)
+            self._extend(encoded, hashed, rebuild=True)
             at += len(rows)
+            if at == signed[0] and self._frontier.root() != signed[1]:
+                raise SealerError("the database holds another log than the signed checkpoint. Run `armonika audit verify`.")
+        if at < signed[0]:
+            raise SealerError(
+                f"the database holds {at} sealed entries, the signed log {signed[0]}: it is an older copy. Start with `armonika serve`, which replays the log."
+            )
         self._write_edge()
         self._checkpoint()
         return at
 
+    def _signed(self) -> tuple[int, bytes]:
+        """Size and root of the checkpoint on disk; none or an unreadable one counts as an empty log."""
+        try:
+            vkey = note.vkey(self._origin, crypto.ed25519_public(self._private))
+            return read_checkpoint((self._folder / "checkpoint").read_bytes(), vkey)[1:]
+        except (OSError, Broken):
+            return 0, b""
+
+    def _resume(self, size: int, root: bytes) -> int:
+        """Takes the state of an earlier size from the tiles; 0 when all of it is to be read from the database."""
+        at = max(0, size - RECHECKED) // WIDTH * WIDTH
+        if at == 0:
+            return 0
+        held = proofs.Tiles(proofs.folder(self._folder), size)
+        try:
+            if held.root() != root:
+                return 0
+            levels = [held.partial(level, at) for level in range((at.bit_length() + 7) // 8)]
+            edge = [(height, held.node(height, (at >> height) - 1)) for height in range(at.bit_length()) if at >> height & 1]
+        except ProofError:
+            return 0
+        self._levels, self._frontier = levels, Frontier(at, edge[::-1])
+        return at
+
     def seal(self) -> int:
         """Seals what is committed and not sealed yet. Returns how many entries."""
-        rows = self._connection.execute(f"SELECT {_SELECT} FROM vault.unsealed(%s)", (BATCH,)).fetchall()
+        rows = self._connection.execute(f"SELECT {_SELECT} FROM vault.unsealed(%s)", (BATCH,), binary=True).fetchall()
         if not rows:
             return 0
         encoded = [entry.encode(row) for row in rows]
+        hashed = [leaf_hash(content) for content in encoded]
         try:
             self._connection.execute(
-                "SELECT vault.append_leaves(%s, %s::bigint[], %s::bytea[])",
-                (self._frontier.size, [row[0] for row in rows], [leaf_hash(content) for content in encoded]),
+                "SELECT vault.append_leaves(%s, %b::bigint[], %b::bytea[])",
+                (self._frontier.size, [row[0] for row in rows], hashed),
             )
         except psycopg.Error as error:
             if error.sqlstate == "AR409":
                 raise AnotherSealer("another sealer is at work on this log") from None
             raise
-        self._extend(encoded)
+        self._extend(encoded, hashed)
         self._write_edge()
         self._checkpoint()
         return len(rows)
 
-    def _extend(self, encoded: Sequence[bytes], *, rebuild: bool = False) -> None:
-        for content in encoded:
-            hashed = leaf_hash(content)
-            self._frontier.append(hashed)
-            self._levels[0].append(hashed)
+    def _extend(self, encoded: Sequence[bytes], hashed: Sequence[bytes], *, rebuild: bool = False) -> None:
+        for content, leaf in zip(encoded, hashed, strict=True):
+            self._frontier.append(leaf)
+            self._levels[0].append(leaf)
             self._bundle.append(content)
             if len(self._bundle) == WIDTH:
                 number = self._frontier.size // WIDTH - 1
-                self._write(tiles.tile_path("entries", number), tiles.bundle(self._bundle), rebuild)
+                self._keep(tiles.tile_path("entries", number), tiles.bundle(self._bundle), rebuild)
                 self._bundle = []
                 self._full_tile(0, number, rebuild)
+        tiles.write_all(self._files)
+        self._files = []
 
     def _full_tile(self, level: int, number: int, rebuild: bool) -> None:
         hashes = self._levels[level]
-        self._write(tiles.tile_path(level, number), b"".join(hashes), rebuild)
+        self._keep(tiles.tile_path(level, number), b"".join(hashes), rebuild)
         self._levels[level] = []
         if len(self._levels) == level + 1:
             self._levels.append([])
@@ -104,10 +150,10 @@ class Sealer:
         if len(self._levels[level + 1]) == WIDTH:
             self._full_tile(level + 1, number // WIDTH, rebuild)
 
-    def _write(self, name: str, content: bytes, rebuild: bool) -> None:
+    def _keep(self, name: str, content: bytes, rebuild: bool) -> None:
         path = self._folder / name
         if not (rebuild and path.exists()):
-            tiles.write(path, content)
+            self._files.append((path, content))
 
     def _write_edge(self) -> None:
         number = self._frontier.size // WIDTH

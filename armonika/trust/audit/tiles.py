@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from armonika.trust.audit.tree import node_hash
@@ -28,6 +29,23 @@ def tile_path(level: int | str, number: int, width: int = WIDTH) -> str:
 def write(path: Path, content: bytes) -> None:
     """Atomically: temporary file, fsync, rename, fsync of the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    _replace(path, content)
+    _sync(path.parent)
+
+
+def write_all(files: Sequence[tuple[Path, bytes]]) -> None:
+    """Many files, each whole or not at all; all are durable when this returns. Several at a time, since the disk is what is waited for."""
+    folders = {path.parent for path, _ in files}
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(_replace, path, content) for path, content in files]:
+            done.result()
+    for folder in folders:
+        _sync(folder)
+
+
+def _replace(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.new")
     with temporary.open("wb") as file:
         file.write(content)
@@ -35,11 +53,14 @@ def write(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
     temporary.chmod(0o644)
     temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+
+
+def _sync(folder: Path) -> None:
+    opened = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(opened)
     finally:
-        os.close(folder)
+        os.close(opened)
 
 
 def bundle(entries: Sequence[bytes]) -> bytes:

@@ -39,11 +39,12 @@ def root(leaves: Sequence[bytes]) -> bytes:
 
 
 class Frontier:
-    """The right edge of a growing tree: append leaves, know the root, without the rest."""
+    """The right edge of a growing tree: append leaves, know the root, without the rest. `edge` are the whole subtrees of a tree of `size`, as
+    (height, hash), the widest first."""
 
-    def __init__(self) -> None:
-        self.size = 0
-        self._edge: list[tuple[int, bytes]] = []
+    def __init__(self, size: int = 0, edge: Sequence[tuple[int, bytes]] = ()) -> None:
+        self.size = size
+        self._edge = list(edge)
 
     def append(self, leaf: bytes) -> None:
         """Adds one leaf hash."""

@@ -49,7 +49,8 @@ class Report:
     findings: list[str] = field(default_factory=list)
 
 
-def _name(number: int) -> str:
+def tile_name(number: int) -> str:
+    """The path of tile number N in groups of three digits (c2sp.org/tlog-tiles)."""
     text = f"{number:03d}" if number < 1000 else ""
     parts: list[str] = []
     rest = number
@@ -88,11 +89,11 @@ def read_checkpoint(raw: bytes, vkey: str) -> tuple[str, int, bytes]:
     raise Broken("the checkpoint carries no signature of the log")
 
 
-def entries(folder: Path, size: int) -> Iterator[bytes]:
-    """Every entry in order, from the bundles. Raises Broken naming the first that is missing."""
-    for number in range((size + 255) // 256):
+def entries(folder: Path, size: int, first: int = 0) -> Iterator[bytes]:
+    """Every entry in order, from the bundles, beginning with number `first`, a multiple of 256. Raises Broken naming the first that is missing."""
+    for number in range(first // 256, (size + 255) // 256):
         width = min(256, size - number * 256)
-        path = folder / "tile" / "entries" / (_name(number) + (f".p/{width}" if width < 256 else ""))
+        path = folder / "tile" / "entries" / (tile_name(number) + (f".p/{width}" if width < 256 else ""))
         try:
             raw = path.read_bytes()
         except OSError:
@@ -108,7 +109,8 @@ def entries(folder: Path, size: int) -> Iterator[bytes]:
             raise Broken(f"after entry {number * 256 + width - 1} its bundle holds more than it should")
 
 
-def _merge(stack: list[tuple[int, bytes]], value: bytes) -> None:
+def merge(stack: list[tuple[int, bytes]], value: bytes) -> None:
+    """Adds a leaf hash to the whole subtrees so far (RFC 9162 §2.1.2)."""
     height = 0
     while stack and stack[-1][0] == height:
         value = hashlib.sha256(b"\x01" + stack.pop()[1] + value).digest()
@@ -116,7 +118,8 @@ def _merge(stack: list[tuple[int, bytes]], value: bytes) -> None:
     stack.append((height, value))
 
 
-def _fold(stack: list[tuple[int, bytes]]) -> bytes:
+def fold(stack: list[tuple[int, bytes]]) -> bytes:
+    """The root over the whole subtrees (RFC 9162 §2.1.1)."""
     if not stack:
         return hashlib.sha256(b"").digest()
     value = stack[-1][1]
@@ -125,14 +128,51 @@ def _fold(stack: list[tuple[int, bytes]]) -> bytes:
     return value
 
 
-def _stored_leaf(folder: Path, index: int, size: int) -> bytes | None:
-    tile, at = divmod(index, 256)
-    width = min(256, size - tile * 256)
-    path = folder / "tile" / "0" / (_name(tile) + (f".p/{width}" if width < 256 else ""))
-    try:
-        return path.read_bytes()[at * 32 : at * 32 + 32]
-    except OSError:
-        return None
+def stored_in(fetch: Callable[[str], bytes | None], size: int) -> Callable[[int, int], bytes | None]:
+    """Hash number `index` of a tile level, as the tiles of a log of `size` have it; `fetch` gives the bytes of a path below the log."""
+    held: dict[int, tuple[int, bytes | None]] = {}
+
+    def stored(level: int, index: int) -> bytes | None:
+        tile, at = divmod(index, 256)
+        if level not in held or held[level][0] != tile:
+            width = min(256, (size >> 8 * level) - tile * 256)
+            held[level] = tile, fetch(f"tile/{level}/{tile_name(tile)}" + (f".p/{width}" if width < 256 else ""))
+        content = held[level][1]
+        return None if content is None else content[at * 32 : at * 32 + 32]
+
+    return stored
+
+
+def files(folder: Path) -> Callable[[str], bytes | None]:
+    """The files of an exported folder."""
+
+    def fetch(name: str) -> bytes | None:
+        try:
+            return (folder / name).read_bytes()
+        except OSError:
+            return None
+
+    return fetch
+
+
+def stack_at(stored: Callable[[int, int], bytes | None], first: int) -> list[tuple[int, bytes]]:
+    """The whole subtrees of the first `first` leaves (a multiple of 256) from tiles: `stored(level, index)` is one hash of them. What comes of it is
+    believed only when a signed root does. Raises Broken when a tile is not there."""
+    stack = []
+    for height in reversed(range(first.bit_length())):
+        if not first >> height & 1:
+            continue
+        level, inside = divmod(height, 8)
+        begin = ((first >> height) - 1) << inside
+        hashes = [stored(level, at) for at in range(begin, begin + (1 << inside))]
+        if any(one is None or len(one) != 32 for one in hashes):
+            raise Broken(f"a tile of level {level} before entry {first} is missing or cut off")
+        while len(hashes) > 1:
+            hashes = [
+                hashlib.sha256(b"\x01" + (hashes[n] or b"") + (hashes[n + 1] or b"")).digest() for n in range(0, len(hashes), 2)
+            ]
+        stack.append((height, hashes[0] or b""))
+    return stack
 
 
 def database_entry(row: dict[str, Any]) -> bytes:
@@ -150,9 +190,10 @@ def database_entry(row: dict[str, Any]) -> bytes:
 
 
 def verify(folder: Path, vkey: str, rows: Callable[[int, int], list[dict[str, Any]]] | None = None, kept: bytes | None = None,
-           progress: Callable[[int, int], None] | None = None) -> Report:  # fmt: skip
-    """Recomputes the whole log. `rows(from_leaf, count)` gives database rows with their leaf_no and leaf_hash; `kept` is an older checkpoint that
-    this log must extend. Findings are in the report, the first one first."""
+           progress: Callable[[int, int], None] | None = None, *, from_kept: bool = False, strays: Callable[[], list[int]] | None = None) -> Report:  # fmt: skip
+    """Recomputes the log. `rows(from_leaf, count)` gives database rows with their leaf_no and leaf_hash; `kept` is an older checkpoint that this log
+    must extend. With `from_kept` nothing before it is read: the tiles must still make its root, and from there on everything is recomputed. `strays`
+    gives numbers of database rows that should have been sealed long ago. Findings are in the report, the first one first."""
     report = Report()
     try:
         try:
@@ -166,34 +207,41 @@ def verify(folder: Path, vkey: str, rows: Callable[[int, int], list[dict[str, An
             raise Broken(
                 f"truncated: the kept checkpoint has {old[1]} entries, this log {size}; entry {size} is the first that is gone"
             )
-        stack: list[tuple[int, bytes]] = []
+        first = old[1] // 256 * 256 if old and from_kept else 0
+        hash_of = stored_in(files(folder), size)
+        stack = stack_at(hash_of, first)
         held: list[dict[str, Any]] = []
-        for index, content in enumerate(entries(folder, size)):
+        for index, content in enumerate(entries(folder, size, first), start=first):
             leaf = hashlib.sha256(b"\x00" + content).digest()
-            if old and index == old[1] and _fold(stack) != old[2]:
+            if old and index == old[1] and fold(stack) != old[2]:
                 raise Broken(f"forked: the first {old[1]} entries are not those of the kept checkpoint")
-            stored = _stored_leaf(folder, index, size)
+            stored = hash_of(0, index)
             if stored is not None and stored != leaf:
                 raise Broken(f"entry {index} (audit {_number(content)}) is altered: its hash is not the one in the tiles")
             if stored is None:
                 raise Broken(f"entry {index}: its tile is missing")
             if rows is not None:
-                if index % 1000 == 0:
+                at = (index - first) % 1000
+                if at == 0:
                     held = rows(index, 1000)
-                _compare(index, content, leaf, held[index % 1000] if index % 1000 < len(held) else None)
+                _compare(index, content, leaf, held[at] if at < len(held) else None)
                 report.database_rows += 1
-            _merge(stack, leaf)
+            merge(stack, leaf)
             report.entries += 1
             if progress and index % 1000 == 0:
                 progress(index, size)
-        if old and old[1] == size and _fold(stack) != old[2]:
+        if old and old[1] == size and fold(stack) != old[2]:
             raise Broken(f"forked: the first {old[1]} entries are not those of the kept checkpoint")
-        if _fold(stack) != root:
+        if fold(stack) != root:
             raise Broken("the entries do not make the root of the checkpoint: entries and tiles were altered together")
         if rows is not None:
             report.unsealed = len(rows(size, 1000))
-    except Broken as found:
-        report.findings.append(str(found))
+        if strays is not None and (found := strays()):
+            raise Broken(
+                f"audit {found[0]} stands in the database and not in the log: inserted after its time was sealed ({len(found)} in all)"
+            )
+    except Broken as broken:
+        report.findings.append(str(broken))
     return report
 
 

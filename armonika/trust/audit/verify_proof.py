@@ -65,6 +65,19 @@ def _verify(text: str, log_vkey: str, witness_vkeys: Sequence[str]) -> Proven:
         raise ProofRefused("the checkpoint is of another log")
     if not _signed(lines, name, kind, public, lambda blob: crypto.ed25519_verify(public, blob, body.encode())):
         raise ProofRefused("the log has not signed the checkpoint")
+    cosigned = cosignatures(body, lines, origin, size, root, witness_vkeys)
+    _included(hashlib.sha256(b"\x00" + content).digest(), index, size, path, root)
+    entry = json.loads(content)
+    if not isinstance(entry, dict):
+        raise ProofRefused("the entry is no entry of this log")
+    return Proven(origin, index, size, entry, cosigned)
+
+
+def cosignatures(
+    body: str, lines: list[str], origin: str, size: int, root: bytes, witness_vkeys: Sequence[str]
+) -> list[tuple[str, int]]:
+    """Names of the witnesses with the POSIX second of their signature of a checkpoint (c2sp.org/tlog-cosignature). Raises ProofRefused unless every
+    named one has signed."""
     cosigned = []
     for wanted in witness_vkeys:
         witness, mark, key = _vkey(wanted, b"\x04\x06")
@@ -83,11 +96,7 @@ def _verify(text: str, log_vkey: str, witness_vkeys: Sequence[str]) -> Proven:
         if not _signed(lines, witness, mark, key, check):
             raise ProofRefused(f"the witness {witness} has not cosigned the checkpoint")
         cosigned.append((witness, at[0]))
-    _included(hashlib.sha256(b"\x00" + content).digest(), index, size, path, root)
-    entry = json.loads(content)
-    if not isinstance(entry, dict):
-        raise ProofRefused("the entry is no entry of this log")
-    return Proven(origin, index, size, entry, cosigned)
+    return cosigned
 
 
 def _signed(lines: list[str], name: str, kind: bytes, public: bytes, check: Any) -> bool:

@@ -7,7 +7,18 @@ from urllib.parse import urlencode
 
 from psycopg.conninfo import conninfo_to_dict
 
-_KEPT = ("host", "port", "dbname", "sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl", "sslnegotiation", "target_session_attrs")
+_KEPT = (
+    "host",
+    "port",
+    "dbname",
+    "sslmode",
+    "sslrootcert",
+    "sslcert",
+    "sslkey",
+    "sslcrl",
+    "sslnegotiation",
+    "target_session_attrs",
+)
 
 
 def asyncpg_address(conninfo: str) -> str:

@@ -14,13 +14,22 @@ BEGIN
     IF st.pending_xact IS NULL THEN
         UPDATE vault.seal_state SET pending = (SELECT coalesce(max(a.audit_id), 0) FROM vault.audit a), pending_xact = pg_snapshot_xmax(pg_current_snapshot());
     END IF;
+    -- The names of a set of fields are looked up once a set, not once a row.
     RETURN QUERY
+    WITH waiting AS MATERIALIZED (
+        SELECT a.* FROM vault.audit a
+        WHERE a.audit_id > st.settled AND NOT EXISTS (SELECT FROM vault.leaf l WHERE l.audit_id = a.audit_id)
+        ORDER BY a.audit_id LIMIT least(most, 100000)
+    ), named AS MATERIALIZED (
+        SELECT x.of_dataset, x.mask, vault.field_names(x.of_dataset, x.mask) AS names
+        FROM (SELECT DISTINCT coalesce(w.dataset, 0::smallint) AS of_dataset, w.fields AS mask FROM waiting w) x
+    )
     SELECT a.audit_id, a.at, o.name, CASE WHEN a.granted THEN 'granted' ELSE 'refused' END, a.door, a.actor, r.name, a.subject, a.record, d.name,
-        vault.field_names(a.dataset, a.fields), p.name, c.name, a.reference, v.sha256
-    FROM vault.audit a JOIN vault.operation o ON o.id = a.operation JOIN vault.role r ON r.id = a.role JOIN vault.policy_version v ON v.policy_id = a.policy_id
+        n.names, p.name, c.name, a.reference, v.sha256
+    FROM waiting a JOIN named n ON n.of_dataset = coalesce(a.dataset, 0::smallint) AND n.mask = a.fields
+    JOIN vault.operation o ON o.id = a.operation JOIN vault.role r ON r.id = a.role JOIN vault.policy_version v ON v.policy_id = a.policy_id
     LEFT JOIN vault.dataset d ON d.id = a.dataset LEFT JOIN vault.purpose p ON p.id = a.purpose LEFT JOIN vault.reason c ON c.id = a.reason
-    WHERE a.audit_id > st.settled AND NOT EXISTS (SELECT FROM vault.leaf l WHERE l.audit_id = a.audit_id)
-    ORDER BY a.audit_id LIMIT least(most, 100000);
+    ORDER BY a.audit_id;
 END $$;
 
 CREATE OR REPLACE FUNCTION vault.append_leaves(first bigint, audit_ids bigint[], hashes bytea[]) RETURNS bigint
