@@ -1,4 +1,4 @@
-.PHONY: help setup run test check bench drill-failover clean
+.PHONY: help setup run test check bench drill-failover drill-kills clean
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
 setup: ## install what the product needs into .venv, and make fonts and icons
@@ -19,5 +19,8 @@ drill-failover: ## lose the primary of two PostgreSQL servers under load
 	@bin/apt-tools
 	@bin/setup dev
 	@.venv/bin/python -m drills.failover
+drill-kills: ## 200 times kill -9 of processes and database under load
+	@bin/setup dev
+	@.venv/bin/python -m drills.kills
 clean: ## remove what was built; data in var/ stay
 	@rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache

@@ -7,7 +7,8 @@ import os
 import pytest
 
 from drills.cluster import missing
-from drills.failover import Load, hold
+from drills.failover import hold
+from drills.load import Load, lost, unlogged
 
 
 @pytest.mark.timeout(400)
@@ -21,13 +22,11 @@ def test_a_lost_primary_loses_nothing_that_was_acknowledged() -> None:
 
 def test_the_drill_notices_what_is_lost(live: object, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its own control: a person whom nobody stored, and a read that left no entry, are counted as lost."""
-    from drills import failover
-
     load = Load(live.port + 2, live.token())  # type: ignore[attr-defined]
-    monkeypatch.setattr(failover.time, "sleep", lambda _: None)
+    monkeypatch.setattr("drills.load.time.sleep", lambda _: None)
     load.acknowledged.append(("00000000-0000-4000-8000-000000000000", "", "nobody@drill.example"))
-    assert failover._lost(load) == 1
+    assert lost(load) == 1
     from armonika.store.embedded import Embedded
 
     load.tickets.append(("00000000-0000-4000-8000-000000000000", 10**12))
-    assert failover._unlogged(load, Embedded(live.home / "postgres", live.home / "keys").admin_dsn) == 1  # type: ignore[attr-defined]
+    assert unlogged(load, Embedded(live.home / "postgres", live.home / "keys").admin_dsn) == 1  # type: ignore[attr-defined]
