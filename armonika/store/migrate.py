@@ -13,6 +13,8 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
+from armonika.store import partitions
+
 SQL = Path(__file__).parent / "sql"
 _LOCK = 0x41524D4F
 _DANGEROUS = (
@@ -52,6 +54,7 @@ def migrate(admin_dsn: str, passwords: Mapping[str, str], keyring_id: str) -> Mi
         _check_keyring(connection, keyring_id)
         with connection.transaction():
             changed = _functions(connection, version)
+        partitions.extend(connection)
     return MigrationResult(tuple(applied), changed, version)
 
 

@@ -16,6 +16,7 @@ from armonika.doors.cli import ceremony
 from armonika.doors.cli.running import admin_dsn
 from armonika.rules.key_states import IllegalTransition, KeyState
 from armonika.settings import Settings
+from armonika.store import partitions
 from armonika.store.private_files import KeyFileError
 from armonika.supervisor.key_desk import KeyDesk, KeyDeskError
 from armonika.trust.keys import Keyring, credentials
@@ -51,7 +52,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     destroy.add_argument("epoch", type=int)
     destroy.add_argument("--reason", required=True)
     destroy.add_argument("--early", action="store_true", help="although backups still need it")
-    actions.add_parser("tend", help="what is due by the policy: rotate, destroy. For a daily timer")
+    actions.add_parser("tend", help="what is due by the policy: rotate, destroy; room for the audit log. For a daily timer")
     ceremony.add_parsers(actions)
     move = actions.add_parser("move-root", help="move the root key to another provider; then set ARMONIKA_ROOT to it")
     move.add_argument("provider", choices=NAMES)
@@ -115,6 +116,8 @@ def _run(args: argparse.Namespace, config: Settings) -> int:
         desk.destroy(args.compartment, args.epoch, args.reason, early=args.early)
         print(f"Epoch {args.epoch} of {args.compartment} is destroyed; keyring key and root key are new.")
     else:
+        with psycopg.connect(admin_dsn(config), autocommit=True) as connection:
+            partitions.extend(connection)
         done = desk.tend()
         print(
             f"Rotated: {', '.join(done.rotated) or 'none was due'}. Destroyed: {', '.join(f'{a} {b}' for a, b in done.destroyed) or 'none was due'}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import socket
@@ -16,6 +17,7 @@ from armonika import policy
 from armonika import settings as settings_module
 from armonika.policy import PolicyError
 from armonika.settings import Settings
+from armonika.store import partitions
 from armonika.store.embedded import DatabaseError
 from armonika.store.migrate import MigrationError
 from armonika.store.private_files import KeyFileError
@@ -122,7 +124,9 @@ def _serve(config: Settings, installation: Installation, sample: bool, stop: thr
 
 
 def _tend(installation: Installation) -> None:
-    """Keys by the calendar of the policy. A root provider that does not answer holds nothing up: the doors have their keys."""
+    """Room for the audit log, and keys by the calendar of the policy. A root provider that does not answer holds nothing up: the doors have their keys."""
+    with contextlib.suppress(psycopg.OperationalError), psycopg.connect(installation.admin_dsn, autocommit=True) as connection:
+        partitions.extend(connection)
     desk = KeyDesk(installation.settings, policy.load(), installation.admin_dsn)
     try:
         done = desk.tend()

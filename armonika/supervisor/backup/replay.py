@@ -16,6 +16,7 @@ from typing import Any
 
 import psycopg
 
+from armonika.store import partitions
 from armonika.supervisor.backup.catalogue import BackupError
 from armonika.trust.audit import register
 from armonika.trust.audit.verify import Broken, entries, read_checkpoint
@@ -68,11 +69,15 @@ def _entries(connection: psycopg.Connection[Any], log: Path) -> int:
         return 0
     if at:
         kept = connection.execute("SELECT leaf_hash FROM vault.leaf WHERE leaf_no = %s", (at - 1,)).fetchone()
-        last = next(islice(entries(log, size), at - 1, at))
+        begin = (at - 1) // 256 * 256
+        last = next(islice(entries(log, size, begin), at - 1 - begin, None))
         if kept is None or bytes(kept[0]) != hashlib.sha256(b"\x00" + last).digest():
             raise Broken(f"entry {at - 1} of the database is not that of the log")
-    back, following = 0, islice(entries(log, size), at, size)
+    begin = at // 256 * 256
+    back, following = 0, islice(entries(log, size, begin), at - begin, None)
     while page := list(islice(following, _PAGE)):
+        if back % 1_000_000 == 0:
+            partitions.extend(connection)
         hashes = [hashlib.sha256(b"\x00" + content).digest() for content in page]
         connection.execute(
             "SELECT vault.import_entries(%s, %s::jsonb, %s::bytea[])",

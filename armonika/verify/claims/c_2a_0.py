@@ -92,7 +92,7 @@ class Claim:
         yield Sabotage(
             "a read without a purpose",
             lambda c: c.planted(
-                "INSERT INTO vault.audit SELECT audit_id + 100000000, at, xact, operation, granted, door, actor, role, subject, record, dataset, fields, 0, 0, NULL, policy_id "
+                "INSERT INTO vault.audit SELECT -audit_id, at, xact, operation, granted, door, actor, role, subject, record, dataset, fields, 0, 0, NULL, policy_id "
                 "FROM vault.audit WHERE operation = 1 AND granted LIMIT 1"
             ),
         )

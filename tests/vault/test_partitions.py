@@ -1,0 +1,107 @@
+"""The audit log in partitions: numbers stay unique, room is made ahead, and a database of the release before is moved while it holds rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from armonika import policy
+from armonika.policy.compile import catalogue
+from armonika.store import migrate as migrations
+from armonika.store import partitions
+from armonika.trust.keys.provision import issue_token, provision
+from armonika.trust.vault import Vault, secret_hash
+from armonika.trust.vault.types import NewRecord
+from tests.doors import Doors
+
+COLUMNS = (
+    "at, xact, operation, granted, door, actor, role, subject, record, dataset, fields, purpose, reason, reference, policy_id"
+)
+
+
+def test_room_is_made_ahead_and_only_once(doors: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
+    with doors.admin() as admin:
+        assert partitions.extend(admin) == 0
+        with admin.transaction(force_rollback=True):
+            monkeypatch.setattr(partitions, "AHEAD", 8)
+            assert partitions.extend(admin) >= 6
+            assert partitions.extend(admin) == 0
+            row = admin.execute(f"INSERT INTO vault.audit SELECT 7 * {partitions.WIDTH} + 1, {COLUMNS} FROM vault.audit LIMIT 1 RETURNING tableoid::regclass::text".encode()).fetchone()  # fmt: skip
+            assert row == ("vault.audit_000007",)
+            with pytest.raises(psycopg.DatabaseError, match="never changed"), admin.transaction():
+                admin.execute("DELETE FROM vault.audit_000007")
+
+
+def test_a_number_stands_once_in_all_partitions_and_nothing_goes_beyond_the_last(doors: Doors) -> None:
+    doors.person()
+    with doors.admin() as admin:
+        some = f"SELECT audit_id, {COLUMNS} FROM vault.audit ORDER BY audit_id LIMIT 1"
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            admin.execute(f"INSERT INTO vault.audit {some}".encode())
+        with pytest.raises(psycopg.errors.CheckViolation):
+            admin.execute(
+                f"INSERT INTO vault.audit SELECT 1000::bigint * {partitions.WIDTH}, {COLUMNS} FROM vault.audit LIMIT 1".encode()
+            )
+
+
+def test_a_ticket_is_looked_for_in_its_partition_alone(doors: Doors) -> None:
+    with doors.admin() as admin:
+        admin.execute("SET plan_cache_mode = force_generic_plan")
+        admin.execute("PREPARE one(bigint) AS SELECT 1 FROM vault.audit WHERE audit_id = $1")
+        plan = "\n".join(
+            str(line) for (line,) in admin.execute("EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) EXECUTE one(5)")
+        )
+    assert plan.count("Index") >= 1
+    assert "Subplans Removed" in plan or plan.count("Scan") == 1, plan
+
+
+def test_the_release_before_is_taken_over_with_its_rows(server: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database with the first two migrations and rows in its log becomes this one; every entry is still there, and writing goes on.
+    The keys, and so the doors' passwords, are those of the server's own database."""
+    admin = server.admin_dsn  # type: ignore[attr-defined]
+    other = make_conninfo(admin, dbname="armonika_before")
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute("DROP DATABASE IF EXISTS armonika_before WITH (FORCE)")
+        connection.execute("CREATE DATABASE armonika_before")
+    try:
+        old = tmp_path / "sql"
+        (old / "migrations").mkdir(parents=True)
+        for name in ("0001_pre_foundation", "0002_pre_epochs"):
+            (old / "migrations" / f"{name}.sql").write_text((migrations.SQL / "migrations" / f"{name}.sql").read_text())
+        (old / "functions").symlink_to(migrations.SQL / "functions")
+        keys = server.home / "keys"  # type: ignore[attr-defined]
+        with monkeypatch.context() as patch:
+            patch.setattr(migrations, "SQL", old)
+            patch.setattr(partitions, "extend", lambda connection: 0)
+            held = provision(keys, other, catalogue(policy.load()))
+        token = secret_hash(issue_token(other, label="before"))
+        vault = Vault.open(held.credentials("api"), make_conninfo(server.dsn, dbname="armonika_before"), size=2)  # type: ignore[attr-defined]
+        new = NewRecord(
+            "account",
+            {"name": "N", "email": "before@org.example", "company": "C", "role": "R"},
+            "organisation",
+            kind="customer_user",
+        )
+        (made,) = vault.create(token, "provide", "integration", [new])
+        with psycopg.connect(other, autocommit=True) as connection:
+            entries = connection.execute("SELECT * FROM vault.audit ORDER BY audit_id").fetchall()
+        provision(keys, other, catalogue(policy.load()))
+        with psycopg.connect(other, autocommit=True) as connection:
+            assert (
+                connection.execute("SELECT * FROM vault.audit ORDER BY audit_id LIMIT %s", (len(entries),)).fetchall() == entries
+            )
+            kinds = dict(
+                connection.execute(
+                    "SELECT relname, relkind::text FROM pg_class WHERE relname IN ('audit', 'audit_old')"
+                ).fetchall()
+            )
+        assert kinds == {"audit": "p", "audit_old": "r"}
+        (record,) = vault.read(token, made.subject, "account", ["name"], "provide", "integration")
+        assert record.values == {"name": "N"}
+        vault.close()
+    finally:
+        with psycopg.connect(admin, autocommit=True) as connection:
+            connection.execute("DROP DATABASE IF EXISTS armonika_before WITH (FORCE)")
