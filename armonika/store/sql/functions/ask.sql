@@ -9,34 +9,42 @@ DECLARE
     here text := vault.door();
 BEGIN
     RETURN QUERY
-    WITH judged AS MATERIALIZED (
-        SELECT a.n, a.what, a.purpose, a.reason, a.ref, a.subject, a.record, a.dataset, a.mask, s.actor, s.role,
-            (CASE
-                WHEN s.secret_hash IS NULL THEN 1
-                WHEN a.mask IS NULL OR a.mask = 0 OR a.ref !~ '^[A-Z]{1,8}-?[0-9]{1,12}$' OR a.what NOT IN (1, 8)
-                    OR NOT EXISTS (SELECT FROM vault.declared_reason d WHERE d.policy_id = pol AND d.reason = a.reason AND d.purpose = a.purpose) THEN 2
-                WHEN NOT coalesce(u.any_scope, false) THEN 2
-                WHEN s.kind = 'token' AND NOT (
-                    coalesce(CASE a.what WHEN 8 THEN 5 ELSE a.what END = ANY (s.scope_operations), true) AND coalesce(a.purpose = ANY (s.scope_purposes), true)
-                    AND (s.scope_compartments IS NULL OR EXISTS (SELECT FROM vault.dataset x WHERE x.id = a.dataset AND x.compartment = ANY (s.scope_compartments)))) THEN 2
-                WHEN j.subject_id IS NULL OR j.state = 'erased' THEN 3
-                WHEN NOT ((u.scope_all) OR (u.scope_own AND j.subject_id = s.actor) OR (u.scope_org AND j.org_id = s.org_id)) IS TRUE THEN 3
-                WHEN j.state = 'restricted' AND NOT EXISTS (SELECT FROM vault.declared_purpose q WHERE q.policy_id = pol AND q.purpose = a.purpose AND q.while_restricted) THEN 4
-                ELSE 0
-            END)::smallint AS verdict,
-            CASE WHEN s.secret_hash IS NOT NULL THEN nextval('vault.audit_number') END AS id
+    -- What the policy says of a role, purpose, dataset and set of fields is looked up once for all items of that shape.
+    WITH asked AS MATERIALIZED (
+        SELECT a.n, a.what, a.purpose, a.reason, a.ref, a.subject, a.record, a.dataset, a.mask, s.secret_hash, s.actor, s.role, s.kind, s.org_id AS actor_org,
+            s.scope_operations, s.scope_purposes, s.scope_compartments, j.subject_id AS found, j.org_id AS found_org, j.state
         FROM unnest(secrets, whats, purposes, reasons, refs, subjects, records, datasets, masks) WITH ORDINALITY
             AS a (secret, what, purpose, reason, ref, subject, record, dataset, mask, n)
         LEFT JOIN vault.session s ON s.secret_hash = a.secret AND s.revoked_at IS NULL AND s.door = here
             AND s.expires_at > clock_timestamp() AND s.created_at <= clock_timestamp() + interval '5 seconds'
         LEFT JOIN vault.subject j ON j.subject_id = a.subject
-        LEFT JOIN LATERAL (
-            SELECT true AS any_scope, bool_or(r.scope = 'all') AS scope_all, bool_or(r.scope = 'own') AS scope_own, bool_or(r.scope = 'org') AS scope_org
+    ), ruled AS MATERIALIZED (
+        SELECT x.*, r.scope_all, r.scope_own, r.scope_org
+        FROM (SELECT DISTINCT a.role, a.purpose, a.reason, a.dataset, a.what, a.mask FROM asked a WHERE a.role IS NOT NULL) x
+        CROSS JOIN LATERAL (
+            SELECT bool_or(r.scope = 'all') AS scope_all, bool_or(r.scope = 'own') AS scope_own, bool_or(r.scope = 'org') AS scope_org
             FROM vault.rule r
-            WHERE r.policy_id = pol AND r.role = s.role AND r.purpose = a.purpose AND r.dataset = a.dataset
-              AND r.operation = CASE a.what WHEN 8 THEN 5 ELSE a.what END AND a.mask & ~r.fields = 0
+            WHERE r.policy_id = pol AND r.role = x.role AND r.purpose = x.purpose AND r.dataset = x.dataset
+              AND r.operation = CASE x.what WHEN 8 THEN 5 ELSE x.what END AND x.mask & ~r.fields = 0
             HAVING count(*) > 0
-        ) u ON true
+        ) r
+        WHERE EXISTS (SELECT FROM vault.declared_reason d WHERE d.policy_id = pol AND d.reason = x.reason AND d.purpose = x.purpose)
+    ), judged AS MATERIALIZED (
+        SELECT a.n, a.what, a.purpose, a.reason, a.ref, a.subject, a.record, a.dataset, a.mask, a.actor, a.role,
+            (CASE
+                WHEN a.secret_hash IS NULL THEN 1
+                WHEN a.mask IS NULL OR a.mask = 0 OR a.ref !~ '^[A-Z]{1,8}-?[0-9]{1,12}$' OR a.what NOT IN (1, 8) OR u.role IS NULL THEN 2
+                WHEN a.kind = 'token' AND NOT (
+                    coalesce(CASE a.what WHEN 8 THEN 5 ELSE a.what END = ANY (a.scope_operations), true) AND coalesce(a.purpose = ANY (a.scope_purposes), true)
+                    AND (a.scope_compartments IS NULL OR EXISTS (SELECT FROM vault.dataset x WHERE x.id = a.dataset AND x.compartment = ANY (a.scope_compartments)))) THEN 2
+                WHEN a.found IS NULL OR a.state = 'erased' THEN 3
+                WHEN NOT ((u.scope_all) OR (u.scope_own AND a.found = a.actor) OR (u.scope_org AND a.found_org = a.actor_org)) IS TRUE THEN 3
+                WHEN a.state = 'restricted' AND NOT EXISTS (SELECT FROM vault.declared_purpose q WHERE q.policy_id = pol AND q.purpose = a.purpose AND q.while_restricted) THEN 4
+                ELSE 0
+            END)::smallint AS verdict,
+            CASE WHEN a.secret_hash IS NOT NULL THEN nextval('vault.audit_number') END AS id
+        FROM asked a
+        LEFT JOIN ruled u ON u.role = a.role AND u.purpose = a.purpose AND u.reason = a.reason AND u.dataset = a.dataset AND u.what = a.what AND u.mask = a.mask
     ), noted AS (
         INSERT INTO vault.audit (audit_id, at, xact, operation, granted, door, actor, role, subject, record, dataset, fields, purpose, reason, reference, policy_id)
         SELECT j.id, clock_timestamp(), tx, CASE WHEN j.what IN (1, 8) THEN j.what ELSE 1 END, j.verdict = 0, here, j.actor, j.role, j.subject, j.record, j.dataset, coalesce(j.mask, 0),
