@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,18 +22,28 @@ class Settings:
     home: Path
     port: int
     database_url: str | None
+    host: str = "localhost"
+    listen: str = "127.0.0.1"
+    tls: Path | None = None
+    """Folder with `cert.pem` (the chain) and `key.pem`; None: HTTP, on loopback only."""
+    api_clients: Path | None = None
+    """Certificates of the authorities whose clients the API admits (mutual TLS); None: a token is enough."""
+
+    @property
+    def scheme(self) -> str:
+        return "https" if self.tls else "http"
 
     @property
     def site_url(self) -> str:
-        return f"http://localhost:{self.port}"
+        return f"{self.scheme}://{self.host}:{self.port}"
 
     @property
     def console_url(self) -> str:
-        return f"http://localhost:{self.port + 1}"
+        return f"{self.scheme}://{self.host}:{self.port + 1}"
 
     @property
     def api_url(self) -> str:
-        return f"http://localhost:{self.port + 2}"
+        return f"{self.scheme}://{self.host}:{self.port + 2}"
 
     @property
     def mail_url(self) -> str:
@@ -75,9 +86,20 @@ class Settings:
 
 
 def load() -> Settings:
-    """Settings from `ARMONIKA_HOME`, `ARMONIKA_PORT` and `ARMONIKA_DATABASE_URL`. Raises SettingsError."""
+    """Settings from the environment (docs/operate.md). Raises SettingsError."""
     raw = os.environ.get("ARMONIKA_PORT", "8000")
     if not raw.isascii() or not raw.isdigit() or not 1024 <= int(raw) <= 65500:
         raise SettingsError("ARMONIKA_PORT must be a number from 1024 to 65500: the first of the ports that are used.")
     home = Path(os.environ.get("ARMONIKA_HOME") or CHECKOUT / "var").absolute()
-    return Settings(home=home, port=int(raw), database_url=os.environ.get("ARMONIKA_DATABASE_URL") or None)
+    named = {name: Path(value).absolute() for name in ("ARMONIKA_TLS", "ARMONIKA_API_CLIENTS") if (value := os.environ.get(name))}
+    made = Settings(
+        home, int(raw), os.environ.get("ARMONIKA_DATABASE_URL") or None, os.environ.get("ARMONIKA_HOST") or "localhost",
+        os.environ.get("ARMONIKA_LISTEN") or "127.0.0.1", named.get("ARMONIKA_TLS"), named.get("ARMONIKA_API_CLIENTS"),
+    )  # fmt: skip
+    if not re.fullmatch(r"[A-Za-z0-9.-]{1,253}", made.host):
+        raise SettingsError("ARMONIKA_HOST must be a host name, without scheme and port.")
+    if not made.tls and (made.listen not in ("127.0.0.1", "::1") or made.api_clients):
+        raise SettingsError(
+            "Without TLS only loopback is served: set ARMONIKA_TLS to a folder with cert.pem and key.pem, or leave ARMONIKA_LISTEN and ARMONIKA_API_CLIENTS out."
+        )
+    return made

@@ -7,13 +7,15 @@ from granian.constants import HTTPModes, Interfaces, Loops
 from granian.log import LogLevels
 
 from armonika import settings
+from armonika.entry.tls import tls_options
 
 
 def main() -> None:
     """Serves on port + 2 until SIGTERM: one worker, for requests are gathered inside one event loop."""
+    config = settings.load()
     Granian(
-        "armonika.entry.api_asgi:application", address="127.0.0.1", port=settings.load().port + 2, interface=Interfaces.ASGI, workers=1, loop=Loops.uvloop,
-        http=HTTPModes.http1, websockets=False, backlog=1024, log_level=LogLevels.warning, respawn_failed_workers=True, workers_kill_timeout=5,
+        "armonika.entry.api_asgi:application", address=config.listen, port=config.port + 2, interface=Interfaces.ASGI, workers=1, loop=Loops.uvloop,
+        http=HTTPModes.http1, websockets=False, backlog=1024, log_level=LogLevels.warning, respawn_failed_workers=True, workers_kill_timeout=5, **tls_options(config, clients=True),
     ).serve()  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from armonika.policy.compile import catalogue
 from armonika.settings import CHECKOUT, Settings
 from armonika.store.embedded import Embedded
 from armonika.store.users import User, make_reachable, user_for
+from armonika.supervisor import tls
 from armonika.supervisor.backup.replay import replay
 from armonika.trust import crypto
 from armonika.trust.keys import Keyring
@@ -96,6 +97,8 @@ class Installation:
         folder.mkdir(mode=0o700, exist_ok=True)
         if door in DOORS:
             self.provisioned.write_credentials(door, folder, (user.uid, user.gid) if user else None)
+        if self.settings.tls and door in tls.LISTENERS:
+            tls.hand_out(self.settings, door, folder, user)
         if user:
             os.chown(folder, user.uid, user.gid)
             make_reachable(CHECKOUT, user)
@@ -116,5 +119,5 @@ def environment(settings: Settings, dsn: str, credentials: Path) -> dict[str, st
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "SSL_CERT_FILE", "SSL_CERT_DIR") if name in os.environ}
     return kept | {
         "ARMONIKA_HOME": str(settings.home), "ARMONIKA_PORT": str(settings.port), "ARMONIKA_DSN": dsn, "CREDENTIALS_DIRECTORY": str(credentials),
-        "PYTHONPATH": str(CHECKOUT), "PYTHONDONTWRITEBYTECODE": "1", "HOME": str(settings.run),
-    }  # fmt: skip
+        "PYTHONPATH": str(CHECKOUT), "PYTHONDONTWRITEBYTECODE": "1", "HOME": str(settings.run), "ARMONIKA_HOST": settings.host, "ARMONIKA_LISTEN": settings.listen,
+    } | ({"ARMONIKA_TLS": str(settings.tls)} if settings.tls else {}) | ({"ARMONIKA_API_CLIENTS": str(settings.api_clients)} if settings.api_clients else {})  # fmt: skip

@@ -28,7 +28,7 @@ def configure(door: Door, urls: str) -> None:
     django_settings.configure(
         DEBUG=False,
         SECRET_KEY=base64.b64encode(held.web_key).decode(),
-        ALLOWED_HOSTS=["localhost", "127.0.0.1", "[::1]"],
+        ALLOWED_HOSTS=["localhost", "127.0.0.1", "[::1]", config.host],
         ROOT_URLCONF=urls,
         DATABASES={},
         INSTALLED_APPS=[],

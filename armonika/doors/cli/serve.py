@@ -27,6 +27,8 @@ from armonika.supervisor.ballast import Ballast
 from armonika.supervisor.installation import AlreadyRunning, Installation
 from armonika.supervisor.key_desk import KeyDesk, KeyDeskError
 from armonika.supervisor.supervisor import Process, StartError, Supervisor
+from armonika.supervisor.tls import TlsError
+from armonika.supervisor.tls import check as check_tls
 
 TEND_SECONDS = 300
 KNOWN = (
@@ -38,6 +40,7 @@ KNOWN = (
     UserError,
     KeyFileError,
     StartError,
+    TlsError,
     settings_module.SettingsError,
 )
 
@@ -56,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         config = settings_module.load()
         installation = Installation(config)
+        check_tls(config)
         config.home.mkdir(parents=True, exist_ok=True)
         installation.lock()
     except KNOWN as error:
@@ -75,7 +79,7 @@ def _serve(config: Settings, installation: Installation, sample: bool, stop: thr
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind(("127.0.0.1", port))
+                probe.bind((config.listen if port < config.port + 3 else "127.0.0.1", port))
             except OSError:
                 raise StartError(
                     f"Port {port} is in use. Stop what uses it, or set ARMONIKA_PORT to the first of 26 free ports."
@@ -85,10 +89,11 @@ def _serve(config: Settings, installation: Installation, sample: bool, stop: thr
     print("Starting the database …", flush=True)
     installation.start()
     supervisor = Supervisor(config.logs)
+    own = f"{config.scheme}://127.0.0.1"
     try:
         for name, probe_at in (
-            ("mailsink", f"{config.mail_url}/"), ("sealer", None), ("witness", None), ("worker", None), ("keeper", None), ("timpani", None), ("site", f"{config.site_url}/healthz"),
-            ("console", f"{config.console_url}/healthz"), ("api", f"{config.api_url}/healthz"),
+            ("mailsink", f"{config.mail_url}/"), ("sealer", None), ("witness", None), ("worker", None), ("keeper", None), ("timpani", None), ("site", f"{own}:{config.port}/healthz"),
+            ("console", f"{own}:{config.port + 1}/healthz"), ("api", f"tcp://{config.listen}:{config.port + 2}" if config.api_clients else f"{own}:{config.port + 2}/healthz"),
         ):  # fmt: skip
             environment, user = installation.hand_out(name)
             if name == "sealer":

@@ -1,0 +1,64 @@
+"""Certificate and key of the listeners, checked before anything starts and handed to each door for its own user alone."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import stat
+import time
+from pathlib import Path
+
+from armonika.settings import Settings
+from armonika.store.private_files import write_private
+from armonika.store.users import User
+
+LISTENERS = ("site", "console", "api")
+LEAST_SECONDS = 3600
+
+
+class TlsError(Exception):
+    """Certificate or key cannot be used; the message says what to do. Nothing was started."""
+
+
+def check(config: Settings) -> None:
+    """Raises TlsError unless certificate and key belong together, the key is the owner's alone, and the certificate is not about to end."""
+    if config.tls is None:
+        return
+    cert, key = config.tls / "cert.pem", config.tls / "key.pem"
+    for path in (cert, key, *([config.api_clients] if config.api_clients else [])):
+        if not path.is_file():
+            raise TlsError(
+                f"{path} is missing. ARMONIKA_TLS names a folder with cert.pem (the chain, the leaf first) and key.pem."
+            )
+    if stat.S_IMODE(key.stat().st_mode) & 0o077:
+        raise TlsError(f"{key} is open to others: `chmod 600 {key}`.")
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(cert, key, password=lambda: "")
+        if config.api_clients:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(config.api_clients)
+    except (ssl.SSLError, ValueError) as error:
+        raise TlsError(
+            f"{cert} and {key} cannot be used together ({getattr(error, 'reason', None) or 'unreadable'}). Name a matching pair, the key without a passphrase."
+        ) from None
+    if ends_at(cert) < time.time() + LEAST_SECONDS:
+        raise TlsError(f"{cert} has ended, or ends within the hour. Renew it.")
+
+
+def ends_at(cert: Path) -> float:
+    """When the first certificate of a file ends, in POSIX seconds."""
+    # The one decoder that the standard library has; what it reads is our own file.
+    decoded = ssl._ssl._test_decode_cert(str(cert))  # type: ignore[attr-defined]
+    return ssl.cert_time_to_seconds(decoded["notAfter"])
+
+
+def hand_out(config: Settings, door: str, folder: Path, user: User | None) -> None:
+    """Copies what the door needs into its credentials folder."""
+    assert config.tls is not None
+    files = {"cert.pem": config.tls / "cert.pem", "key.pem": config.tls / "key.pem"}
+    if door == "api" and config.api_clients:
+        files["clients.pem"] = config.api_clients
+    for name, source in files.items():
+        write_private(folder / name, source.read_bytes())
+        if user:
+            os.chown(folder / name, user.uid, user.gid)
