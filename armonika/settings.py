@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+API_RATE = 1_200_000
 
 
 class SettingsError(Exception):
@@ -16,11 +17,13 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`home` holds everything that is kept; ports count from `port` (docs/data-model.md "Processes and addresses")."""
+    """`home` holds everything that is kept; ports count from `port` (docs/data-model.md "Processes and addresses"); `api_rate` is what each token of
+    the machine API may ask in a minute: requests, and the items of batches."""
 
     home: Path
     port: int
     database_url: str | None
+    api_rate: int = API_RATE
 
     @property
     def site_url(self) -> str:
@@ -75,9 +78,14 @@ class Settings:
 
 
 def load() -> Settings:
-    """Settings from `ARMONIKA_HOME`, `ARMONIKA_PORT` and `ARMONIKA_DATABASE_URL`. Raises SettingsError."""
+    """Settings from `ARMONIKA_HOME`, `ARMONIKA_PORT`, `ARMONIKA_DATABASE_URL` and `ARMONIKA_API_RATE`. Raises SettingsError."""
     raw = os.environ.get("ARMONIKA_PORT", "8000")
     if not raw.isascii() or not raw.isdigit() or not 1024 <= int(raw) <= 65500:
         raise SettingsError("ARMONIKA_PORT must be a number from 1024 to 65500: the first of the ports that are used.")
+    rate = os.environ.get("ARMONIKA_API_RATE") or str(API_RATE)
+    if not rate.isascii() or not rate.isdigit() or not 1 <= int(rate) <= 1_000_000_000:
+        raise SettingsError(
+            "ARMONIKA_API_RATE must be a number from 1 to 1000000000: what a token of the API may ask in a minute."
+        )
     home = Path(os.environ.get("ARMONIKA_HOME") or CHECKOUT / "var").absolute()
-    return Settings(home=home, port=int(raw), database_url=os.environ.get("ARMONIKA_DATABASE_URL") or None)
+    return Settings(home=home, port=int(raw), database_url=os.environ.get("ARMONIKA_DATABASE_URL") or None, api_rate=int(rate))

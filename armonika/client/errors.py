@@ -92,9 +92,15 @@ class Restricted(Problem):
 
 
 class QuotaExceeded(Problem):
-    """429: more than this token's quota in a minute. `retry_after` says when the same call fits; None when it never can."""
+    """429: more than this token's quota in a minute. `retry_after` says when the same call fits."""
 
     code = "quota-exceeded"
+
+
+class TooManyItems(Problem):
+    """413: a batch of more items than the whole quota of a minute. Send smaller ones."""
+
+    code = "too-many-items"
 
 
 class TooManyTries(Problem):
