@@ -95,6 +95,16 @@ class Done(msgspec.Struct):
     kept: int = 0
 
 
+class PolicyOut(msgspec.Struct):
+    """The policy in force: the fields of each dataset, and the purposes and reasons that exist."""
+
+    version: str
+    sha256: str
+    datasets: dict[str, list[str]]
+    purposes: list[str]
+    reasons: list[str]
+
+
 _ENCODE = msgspec.json.Encoder().encode
 _ALPHABET = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/=")
 
@@ -249,15 +259,12 @@ async def look_up(request: Request[Any, Any, State], data: LookUp, state: State)
 
 
 @get("/v1/policy", summary="The policy in force")
-async def policy(state: State) -> dict[str, Any]:
-    """Version, hash, and the names that may be used."""
+async def policy(state: State) -> PolicyOut:
+    """Version, hash, and the names that may be used. No token is needed."""
     vault: AsyncVault = state.vault
     catalogue = await vault.catalogue()
-    return {
-        "version": catalogue.version, "sha256": catalogue.sha256,
-        "datasets": {dataset.name: sorted(dataset.ordinals, key=dataset.ordinals.__getitem__) for dataset in catalogue.by_id.values()},
-        "purposes": catalogue.purposes(), "reasons": catalogue.reasons(),
-    }  # fmt: skip
+    datasets = {dataset.name: sorted(dataset.ordinals, key=dataset.ordinals.__getitem__) for dataset in catalogue.by_id.values()}
+    return PolicyOut(catalogue.version, catalogue.sha256, datasets, catalogue.purposes(), catalogue.reasons())
 
 
 @get("/healthz", include_in_schema=False)
