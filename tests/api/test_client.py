@@ -253,3 +253,11 @@ def test_values_are_in_no_repr(make: Maker) -> None:
     read = client.read(made.id, "account", FIELDS, USE)
     assert isinstance(read.id, UUID)
     assert secret not in repr(person) + repr(read) + repr(client.read_people([made.id], "account", FIELDS, USE))
+
+
+async def test_many_calls_at_once_keep_apart(live: Live) -> None:
+    async with AsyncClient(live.api, live.token()) as client:
+        made = await asyncio.gather(*(client.create(new(name=f"N{number}"), USE) for number in range(40)))
+        read = await asyncio.gather(*(client.read(one.id, "account", ["name"], USE) for one in made))
+        assert [person.records[0].values["name"] for person in read] == [f"N{number}" for number in range(40)]
+        assert [record.values["name"] async for record in client.export(made[7].id, USE)] == ["N7"]

@@ -6,7 +6,10 @@ import datetime
 import http.server
 import ipaddress
 import json
+import shutil
 import ssl
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from uuid import uuid4
@@ -24,6 +27,7 @@ from armonika.client.exchange import course
 from armonika.client.lines import Lines
 from armonika.client.requests import Call
 
+CHECKOUT = Path(__file__).parents[2]
 USE = Use("provide", "integration")
 TOKEN = "arm_" + "x" * 43
 
@@ -113,6 +117,16 @@ def test_addresses_hold_ids_and_nothing_else() -> None:
     for use in (requests.erase, requests.export):
         with pytest.raises(ValueError, match="reference"):
             use(uuid4(), Use("provide", "integration", "CASE-1"))
+
+
+def test_a_service_can_take_the_folder_alone(tmp_path: Path) -> None:
+    shutil.copytree(CHECKOUT / "armonika/client", tmp_path / "armonika/client")
+    shutil.copy(CHECKOUT / "armonika/__init__.py", tmp_path / "armonika")
+    told = "import sys, armonika.client as c; print(c.__file__, sorted(n for n in sys.modules if n.startswith('armonika.') and not n.startswith('armonika.client')))"
+    said = subprocess.run(
+        [sys.executable, "-c", told], cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False
+    )
+    assert said.stdout.split(maxsplit=1) == [str(tmp_path / "armonika/client/__init__.py"), "[]\n"], said.stderr
 
 
 def certificate(folder: Path, name: str, issuer: tuple[x509.Certificate, ec.EllipticCurvePrivateKey] | None) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:  # fmt: skip
