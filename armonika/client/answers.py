@@ -85,8 +85,9 @@ def _error(told: _Problem, status: int, retry_after: float | None = None) -> Pro
 
 
 def person_of(answer: Answer) -> Person:
-    """A person with the validator of this read."""
-    return replace(decode(answer, Person), etag=answer.headers.get("etag"))
+    """A person with the validator of this read, which is in the ETag field when the answer is of one person."""
+    person = decode(answer, Person)
+    return replace(person, etag=answer.headers.get("etag", person.etag))
 
 
 def done_of(result: Result) -> Done | None:

@@ -63,7 +63,7 @@ class AsyncClient:
     async def correct(
         self, person: Person, values: Mapping[str, str], use: Use, *, record: UUID | None = None, overwrite: bool = False
     ) -> Done:
-        """New values of one record of a person as `read` gave it. Raises VersionConflict when one of them changed since; `overwrite` does not look.
+        """New values of one record of a person as it was read or found. Raises VersionConflict when one of them changed since; `overwrite` does not look.
         `record` is needed when the person has several."""
         return await self._run(requests.correct(person, values, use, record, overwrite))
 

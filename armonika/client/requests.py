@@ -47,7 +47,7 @@ def correct(person: Person, values: Mapping[str, str], use: Use, record: UUID | 
     if len(held) != 1:
         raise ValueError("name the one record of this person that is corrected")
     if person.etag is None and not overwrite:
-        raise ValueError("this person was not read alone, so no version is known: read it first, or pass overwrite=True")
+        raise ValueError("no version of this person is known: read it first, or pass overwrite=True")
     body = {**_of(use), "dataset": held[0].dataset, "record": held[0].record, "values": dict(values)}
     call = _send("PATCH", _person(person.id), body, lambda answer: decode(answer, Done))
     return call if overwrite or person.etag is None else replace(call, headers={**call.headers, "If-Match": person.etag})

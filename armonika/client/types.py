@@ -52,7 +52,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A person with the records that were asked for. `etag` names the versions that were read (RFC 9110 §8.8.3); only `read` gives one."""
+    """A person with the records that were asked for. `etag` names the versions that were read (RFC 9110 §8.8.3)."""
 
     id: UUID
     records: tuple[Record, ...]

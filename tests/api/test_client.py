@@ -7,6 +7,7 @@ import logging
 import pickle
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -79,7 +80,13 @@ def test_a_person_goes_all_the_way(make: Maker) -> None:
     assert conflict.value.status == 412
     assert client.correct(person, {"name": "Third"}, USE, overwrite=True).entry
     with pytest.raises(ValueError, match="read it first"):
+        client.correct(replace(found, etag=None), {"name": "Other"}, USE)
+    with pytest.raises(errors.VersionConflict):
         client.correct(found, {"name": "Other"}, USE)
+    fresh = client.look_up(email, "account", ["name"], USE)
+    assert client.correct(fresh, {"name": "Found"}, USE).entry
+    (listed,) = client.read_people([made.id], "account", ["name"], USE)
+    assert client.correct(listed.get(), {"name": "Listed"}, USE).entry
     with pytest.raises(ValueError, match="name the one record"):
         client.correct(person, {"name": "Other"}, USE, record=uuid4())
     again = client.read(made.id, "account", FIELDS, USE)

@@ -15,7 +15,7 @@ from litestar.response import Stream
 
 from armonika.doors.api import once
 from armonika.doors.api.meter import count_items
-from armonika.doors.api.people import NO_STORE, Name, PersonMade, PersonOut, Use, Values, shown, token_of
+from armonika.doors.api.people import NO_STORE, Name, PersonMade, PersonOut, Use, Values, shown, tagged, token_of
 from armonika.doors.api.problems import content_of
 from armonika.trust.vault import AsyncVault
 from armonika.trust.vault.errors import Duplicate, Invalid, KeyUnavailable, Refused, Undeclared, VaultError
@@ -137,7 +137,7 @@ async def read_people(request: Request[Any, Any, State], data: ReadPeople, state
         elif not outcome.records:
             results.append(_failed(Refused("nothing here")))
         else:
-            results.append(Result(200, person=shown(person, list(outcome.records))))
+            results.append(Result(200, person=tagged(person, list(outcome.records))))
     return _answer(results)
 
 

@@ -18,6 +18,7 @@ _PERSON = {
         {"record": RECORD, "dataset": "account", "values": {"name": VALUES["name"], "email": VALUES["email"]}, "versions": {"name": 1, "email": 1}, "entry": 4712}
     ],
 }  # fmt: skip
+_TAGGED = {**_PERSON, "etag": ETAG}
 _MADE = {"id": PERSON, "record": RECORD, "entry": 4711}
 _CHECKPOINT = "armonika.dz/log\n4713\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n\n— armonika.dz/log Az3grlgtzPICa5OS8npVmf1Myq/5IZniMp+ZJurmRDeOoRDe4URYN7u5/Zhcyv2q1gGzGku9nTo+zyWE+xeMcTOAYQ8=\n"
 
@@ -45,13 +46,13 @@ ANSWERS: dict[str, Any] = {
     "erase_person": {"entry": 4714, "erased": 1, "kept": 0},
     "restrict_person": {"entry": 4715, "erased": 0, "kept": 0},
     "lift_restriction": {"entry": 4716, "erased": 0, "kept": 0},
-    "look_up": {"people": [_PERSON]},
+    "look_up": {"people": [_TAGGED]},
     "policy": {
         "version": "1.1", "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
         "datasets": {"account": ["name", "email", "company", "phone", "role"]}, "purposes": ["provide", "secure"], "reasons": ["integration", "own-view"],
     },
     "create_people": {"results": [{"status": 201, "made": _MADE}]},
-    "read_people": {"results": [{"status": 200, "person": _PERSON}, {"status": 404, "problem": _NOT_FOUND}]},
+    "read_people": {"results": [{"status": 200, "person": _TAGGED}, {"status": 404, "problem": _NOT_FOUND}]},
     "erase_people": {"results": [{"status": 200, "entry": 4717}, {"status": 404, "problem": _NOT_FOUND}]},
     "export_person": f'{{"record":"{RECORD}","dataset":"account","values":{{"name":"Nour Belkacem"}},"versions":{{"name":1}},"entry":4718}}\n',
     "log_file": _CHECKPOINT,

@@ -74,11 +74,12 @@ class RecordOut(msgspec.Struct):
     entry: int
 
 
-class PersonOut(msgspec.Struct):
-    """A person with the records that were asked for."""
+class PersonOut(msgspec.Struct, omit_defaults=True):
+    """A person with the records that were asked for. `etag` is for If-Match, where the answer holds several people and so has no ETag of its own."""
 
     id: UUID
     records: list[RecordOut]
+    etag: str | None = None
 
 
 class Found(msgspec.Struct):
@@ -126,6 +127,13 @@ def token_from(values: Sequence[str]) -> SecretHash:
 def shown(subject: UUID, records: list[Record]) -> PersonOut:
     """A person as JSON."""
     return PersonOut(subject, [RecordOut(r.record, r.dataset, dict(r.values), dict(r.versions), r.ticket) for r in records])
+
+
+def tagged(subject: UUID, records: list[Record]) -> PersonOut:
+    """A person among others: with its validator."""
+    out = shown(subject, records)
+    out.etag = etag(records)
+    return out
 
 
 def etag(records: list[Record]) -> str:
@@ -254,7 +262,7 @@ async def look_up(request: Request[Any, Any, State], data: LookUp, state: State)
     records = await vault.find(
         token_of(request), data.dataset, "email", data.email, data.fields, data.purpose, data.reason, data.reference
     )
-    people = [shown(records[0].subject, records)] if records else []
+    people = [tagged(records[0].subject, records)] if records else []
     return Response(_ENCODE(Found(people)), media_type="application/json", headers=NO_STORE)
 
 
