@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import zlib
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+API_RATE = 1_200_000
 
 
 class SettingsError(Exception):
@@ -17,11 +19,13 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`home` holds everything that is kept; ports count from `port` (docs/data-model.md "Processes and addresses")."""
+    """`home` holds everything that is kept; ports count from `port` (docs/data-model.md "Processes and addresses"); `api_rate` is what each token of
+    the machine API may ask in a minute: requests, and the items of batches."""
 
     home: Path
     port: int
     database_url: str | None
+    api_rate: int = API_RATE
     host: str = "localhost"
     listen: str = "127.0.0.1"
     tls: Path | None = None
@@ -90,15 +94,24 @@ def load() -> Settings:
     raw = os.environ.get("ARMONIKA_PORT", "8000")
     if not raw.isascii() or not raw.isdigit() or not 1024 <= int(raw) <= 65500:
         raise SettingsError("ARMONIKA_PORT must be a number from 1024 to 65500: the first of the ports that are used.")
+    rate = os.environ.get("ARMONIKA_API_RATE") or str(API_RATE)
+    if not rate.isascii() or not rate.isdigit() or not 1 <= int(rate) <= 1_000_000_000:
+        raise SettingsError(
+            "ARMONIKA_API_RATE must be a number from 1 to 1000000000: what a token of the API may ask in a minute."
+        )
     home = Path(os.environ.get("ARMONIKA_HOME") or CHECKOUT / "var").absolute()
     named = {name: Path(value).absolute() for name in ("ARMONIKA_TLS", "ARMONIKA_API_CLIENTS") if (value := os.environ.get(name))}
     made = Settings(
-        home, int(raw), os.environ.get("ARMONIKA_DATABASE_URL") or None, os.environ.get("ARMONIKA_HOST") or "localhost",
+        home, int(raw), os.environ.get("ARMONIKA_DATABASE_URL") or None, int(rate), os.environ.get("ARMONIKA_HOST") or "localhost",
         os.environ.get("ARMONIKA_LISTEN") or "127.0.0.1", named.get("ARMONIKA_TLS"), named.get("ARMONIKA_API_CLIENTS"),
     )  # fmt: skip
+    try:
+        loopback = ipaddress.ip_address(made.listen).is_loopback
+    except ValueError:
+        raise SettingsError("ARMONIKA_LISTEN must be an address of this machine, such as 127.0.0.1 or 0.0.0.0.") from None
     if not re.fullmatch(r"[A-Za-z0-9.-]{1,253}", made.host):
         raise SettingsError("ARMONIKA_HOST must be a host name, without scheme and port.")
-    if not made.tls and (made.listen not in ("127.0.0.1", "::1") or made.api_clients):
+    if not made.tls and (not loopback or made.api_clients):
         raise SettingsError(
             "Without TLS only loopback is served: set ARMONIKA_TLS to a folder with cert.pem and key.pem, or leave ARMONIKA_LISTEN and ARMONIKA_API_CLIENTS out."
         )

@@ -128,11 +128,11 @@ def stop(live: Live) -> int:
 
 
 @contextlib.contextmanager
-def running() -> Iterator[Live]:
+def running(extra: dict[str, str] | None = None) -> Iterator[Live]:
     """A fresh system with sample data, removed afterwards."""
     home = Path(tempfile.mkdtemp(prefix="armonika-live-", dir="/var/tmp"))
     home.chmod(0o755)
-    live = start(home, free_port())
+    live = start(home, free_port(), extra=extra)
     try:
         yield live
     finally:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 
+from armonika import settings
 from armonika.doors.api.app import build
 from armonika.doors.api.fast import FastRead
+from armonika.doors.api.meter import Meter, Metered
 from armonika.gates import log
+from armonika.rules.rate import Rate
 from armonika.supervisor.launch import tie
 from armonika.trust.keys import credentials
 from armonika.trust.vault import AsyncVault
@@ -20,4 +23,4 @@ async def open_vault() -> AsyncVault:
     return await AsyncVault.open(credentials.load("api"), os.environ["ARMONIKA_DSN"], size=6)
 
 
-application = FastRead(build(open_vault))
+application = Metered(FastRead(build(open_vault)), Meter(Rate.of(settings.load().api_rate)))

@@ -9,11 +9,11 @@ from litestar import Litestar
 from litestar.config.response_cache import ResponseCacheConfig
 from litestar.exceptions import HTTPException
 from litestar.openapi.config import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
 from armonika.doors.api import batch
 from armonika.doors.api.creations import Creations
+from armonika.doors.api.described import Described
 from armonika.doors.api.gather import Gatherer
 from armonika.doors.api.log import log_file
 from armonika.doors.api.people import HANDLERS
@@ -44,7 +44,8 @@ def build(open_vault: Callable[[], Awaitable[AsyncVault]]) -> Litestar:
         request_max_body_size=BODY_BYTES,
         response_cache_config=ResponseCacheConfig(default_expiration=None),
         openapi_config=OpenAPIConfig(
-            title="Armonika machine API", version="1", path="/schema", render_plugins=[JsonRenderPlugin()],
+            title="Armonika machine API", version="1", path="/schema", render_plugins=[Described()],
+            operation_id_creator=lambda handler, *_: handler.handler_name, use_handler_docstrings=True,
             components=Components(security_schemes={"token": SecurityScheme(type="http", scheme="bearer")}), security=[{"token": []}],
         ),
         logging_config=None,

@@ -14,7 +14,8 @@ from litestar.params import Parameter
 from litestar.response import Stream
 
 from armonika.doors.api import once
-from armonika.doors.api.people import NO_STORE, Name, PersonMade, PersonOut, Use, Values, shown, token_of
+from armonika.doors.api.meter import count_items
+from armonika.doors.api.people import NO_STORE, Name, PersonMade, PersonOut, Use, Values, shown, tagged, token_of
 from armonika.doors.api.problems import content_of
 from armonika.trust.vault import AsyncVault
 from armonika.trust.vault.errors import Duplicate, Invalid, KeyUnavailable, Refused, Undeclared, VaultError
@@ -85,6 +86,7 @@ def _answer(results: list[Result]) -> Response[bytes]:
 @post("/v1/people/batch", status_code=200, summary="Create up to 1,000 people")
 async def create_people(request: Request[Any, Any, State], data: CreatePeople, state: State) -> Response[bytes]:
     """Each person is stored or refused alone; those that can be are stored in one transaction. `Idempotency-Key` as for one person."""
+    count_items(request, len(data.people))
     vault: AsyncVault = state.vault
     secret, key = token_of(request), once.key_of(request)
     news = [
@@ -124,6 +126,7 @@ def _made(one: Created) -> Result:
 @post("/v1/people/read", status_code=200, summary="Read up to 1,000 people")
 async def read_people(request: Request[Any, Any, State], data: ReadPeople, state: State) -> Response[bytes]:
     """One entry in the log for each person, before anything is answered."""
+    count_items(request, len(data.people))
     vault: AsyncVault = state.vault
     secret = token_of(request)
     asks = [Ask(secret, person, data.dataset, data.fields, data.purpose, data.reason, data.reference) for person in data.people]
@@ -134,13 +137,14 @@ async def read_people(request: Request[Any, Any, State], data: ReadPeople, state
         elif not outcome.records:
             results.append(_failed(Refused("nothing here")))
         else:
-            results.append(Result(200, person=shown(person, list(outcome.records))))
+            results.append(Result(200, person=tagged(person, list(outcome.records))))
     return _answer(results)
 
 
 @post("/v1/people/erase", status_code=200, summary="Erase up to 1,000 people")
 async def erase_people(request: Request[Any, Any, State], data: ErasePeople, state: State) -> Response[bytes]:
     """All that may be are erased in one transaction; the others are refused alone."""
+    count_items(request, len(data.people))
     vault: AsyncVault = state.vault
     try:
         done = await vault.erase(token_of(request), data.people, data.purpose, data.reason, data.reference)

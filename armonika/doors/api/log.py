@@ -13,7 +13,7 @@ from armonika import settings
 _NAME = re.compile(r"checkpoint|log\.vkey|tile/[0-9]{1,2}/(x[0-9]{3}/){0,6}[0-9]{3}(\.p/[0-9]{1,3})?")
 
 
-@get("/log/{name:path}", summary="A file of the sealed log", sync_to_thread=True, security=[])
+@get("/log/{name:path}", summary="A file of the sealed log", sync_to_thread=True)
 def log_file(name: str) -> Response[bytes]:
     """`/log/checkpoint`, `/log/log.vkey`, `/log/witness.vkey` and `/log/tile/…`. No token is needed."""
     asked, config = name.lstrip("/"), settings.load()
@@ -29,6 +29,6 @@ def log_file(name: str) -> Response[bytes]:
         raise NotFoundException from None
     tile = asked.startswith("tile/")
     return Response(
-        content, media_type="application/octet-stream" if tile else "text/plain; charset=utf-8",
+        content, media_type="application/octet-stream" if tile else "text/plain",
         headers={"Cache-Control": "public, max-age=31536000, immutable" if tile else "no-cache"},
     )  # fmt: skip

@@ -74,11 +74,12 @@ class RecordOut(msgspec.Struct):
     entry: int
 
 
-class PersonOut(msgspec.Struct):
-    """A person with the records that were asked for."""
+class PersonOut(msgspec.Struct, omit_defaults=True):
+    """A person with the records that were asked for. `etag` is for If-Match, where the answer holds several people and so has no ETag of its own."""
 
     id: UUID
     records: list[RecordOut]
+    etag: str | None = None
 
 
 class Found(msgspec.Struct):
@@ -93,6 +94,16 @@ class Done(msgspec.Struct):
     entry: int
     erased: int = 0
     kept: int = 0
+
+
+class PolicyOut(msgspec.Struct):
+    """The policy in force: the fields of each dataset, and the purposes and reasons that exist."""
+
+    version: str
+    sha256: str
+    datasets: dict[str, list[str]]
+    purposes: list[str]
+    reasons: list[str]
 
 
 _ENCODE = msgspec.json.Encoder().encode
@@ -116,6 +127,13 @@ def token_from(values: Sequence[str]) -> SecretHash:
 def shown(subject: UUID, records: list[Record]) -> PersonOut:
     """A person as JSON."""
     return PersonOut(subject, [RecordOut(r.record, r.dataset, dict(r.values), dict(r.versions), r.ticket) for r in records])
+
+
+def tagged(subject: UUID, records: list[Record]) -> PersonOut:
+    """A person among others: with its validator."""
+    out = shown(subject, records)
+    out.etag = etag(records)
+    return out
 
 
 def etag(records: list[Record]) -> str:
@@ -244,20 +262,17 @@ async def look_up(request: Request[Any, Any, State], data: LookUp, state: State)
     records = await vault.find(
         token_of(request), data.dataset, "email", data.email, data.fields, data.purpose, data.reason, data.reference
     )
-    people = [shown(records[0].subject, records)] if records else []
+    people = [tagged(records[0].subject, records)] if records else []
     return Response(_ENCODE(Found(people)), media_type="application/json", headers=NO_STORE)
 
 
 @get("/v1/policy", summary="The policy in force")
-async def policy(state: State) -> dict[str, Any]:
-    """Version, hash, and the names that may be used."""
+async def policy(state: State) -> PolicyOut:
+    """Version, hash, and the names that may be used. No token is needed."""
     vault: AsyncVault = state.vault
     catalogue = await vault.catalogue()
-    return {
-        "version": catalogue.version, "sha256": catalogue.sha256,
-        "datasets": {dataset.name: sorted(dataset.ordinals, key=dataset.ordinals.__getitem__) for dataset in catalogue.by_id.values()},
-        "purposes": catalogue.purposes(), "reasons": catalogue.reasons(),
-    }  # fmt: skip
+    datasets = {dataset.name: sorted(dataset.ordinals, key=dataset.ordinals.__getitem__) for dataset in catalogue.by_id.values()}
+    return PolicyOut(catalogue.version, catalogue.sha256, datasets, catalogue.purposes(), catalogue.reasons())
 
 
 @get("/healthz", include_in_schema=False)

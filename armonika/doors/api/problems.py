@@ -15,7 +15,7 @@ log = logging.getLogger("armonika.api")
 _TITLES = {
     400: "The request cannot be read", 401: "Sign in again", 403: "Not allowed", 404: "There is nothing here", 405: "Not done this way here", 406: "Not in that form",
     409: "Taken", 412: "Changed meanwhile", 413: "Too large", 415: "Send JSON", 422: "A value cannot be used", 423: "Restricted", 428: "Say which version you saw",
-    429: "Too many tries", 500: "Something failed on our side", 503: "Not available for a moment",
+    429: "Too many in this time", 500: "Something failed on our side", 503: "Not available for a moment",
 }  # fmt: skip
 _DETAILS = {
     400: "Send valid JSON of the documented form, with declared fields only.", 401: "Send a living token as `Authorization: Bearer …`.",
@@ -25,9 +25,22 @@ _DETAILS = {
 }  # fmt: skip
 
 
-def document(status: int, code: str, detail: str | None = None) -> bytes:
-    """One problem as JSON."""
-    content: dict[str, Any] = {
+class QuotaExceeded(Throttled):
+    """This token asked more than its rate."""
+
+    code = "quota-exceeded"
+
+
+class TooManyItems(VaultError):
+    """A batch of more items than the whole quota: it would never be taken."""
+
+    status = 413
+    code = "too-many-items"
+
+
+def document(status: int, code: str, detail: str | None = None, members: dict[str, Any] | None = None) -> bytes:
+    """One problem as JSON, with the further members of its type."""
+    content: dict[str, Any] = (members or {}) | {
         "type": f"urn:armonika:problem:{code}",
         "title": _TITLES.get(status, "Failed"),
         "status": status,
@@ -49,7 +62,9 @@ def content_of(error: VaultError) -> tuple[int, bytes, dict[str, str]]:
     if isinstance(error, Throttled):
         headers["Retry-After"] = str(int(error.retry_after) + 1)
     known = None if isinstance(error, Refused | SessionEnded) and error.status != 403 else str(error)
-    return error.status, document(error.status, error.code, known), headers
+    # The member is that of draft-ietf-httpapi-ratelimit-headers-10 §5.1.
+    members = {"violated-policies": ["default"]} if isinstance(error, QuotaExceeded) else None
+    return error.status, document(error.status, error.code, known, members), headers
 
 
 def of_vault(request: Request[Any, Any, Any], error: VaultError) -> Response[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ipaddress
 import os
 import signal
 import socket
@@ -89,11 +90,14 @@ def _serve(config: Settings, installation: Installation, sample: bool, stop: thr
     print("Starting the database …", flush=True)
     installation.start()
     supervisor = Supervisor(config.logs)
-    own = f"{config.scheme}://127.0.0.1"
+    address = ipaddress.ip_address(config.listen)
+    own = f"{config.scheme}://" + (
+        "127.0.0.1" if address.is_unspecified else f"[{address}]" if address.version == 6 else str(address)
+    )
     try:
         for name, probe_at in (
             ("mailsink", f"{config.mail_url}/"), ("sealer", None), ("witness", None), ("worker", None), ("keeper", None), ("timpani", None), ("site", f"{own}:{config.port}/healthz"),
-            ("console", f"{own}:{config.port + 1}/healthz"), ("api", f"tcp://{config.listen}:{config.port + 2}" if config.api_clients else f"{own}:{config.port + 2}/healthz"),
+            ("console", f"{own}:{config.port + 1}/healthz"), ("api", f"tcp{own[len(config.scheme):]}:{config.port + 2}" if config.api_clients else f"{own}:{config.port + 2}/healthz"),
         ):  # fmt: skip
             environment, user = installation.hand_out(name)
             if name == "sealer":

@@ -1,0 +1,56 @@
+"""How the API is reached: address, token, timeouts and TLS. The same for both clients."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from armonika.client.errors import ConnectionFailed
+
+TIMEOUT = httpx.Timeout(30.0, connect=5.0)
+_TOKEN = re.compile(r"[A-Za-z0-9\-._~+/=]{20,200}")
+_LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
+
+
+def options(address: str, token: str | None, token_file: Path | str | None, verify: ssl.SSLContext | Path | str | None,
+            cert: tuple[str, str] | None, timeout: httpx.Timeout | float) -> dict[str, Any]:  # fmt: skip
+    """Arguments of httpx.Client and httpx.AsyncClient. Raises ValueError for an unusable address or token (the message never holds the token),
+    OSError or ssl.SSLError for files that cannot be used.
+
+    A token goes over TLS only, or to this very machine (RFC 6750 §5.3). Proxies, trust and sign-ins from the environment are not used, and
+    redirects are not followed: the token goes to the address given and nowhere else.
+    """
+    url = httpx.URL(address)
+    if url.scheme != "https" and not (url.scheme == "http" and url.host in _LOOPBACK):
+        raise ValueError("the address must be https://…, or http:// on this machine")
+    if url.userinfo or url.query or url.fragment:
+        raise ValueError("the address must have no user, query or fragment")
+    if (token is None) == (token_file is None):
+        raise ValueError("give the token, or the file that holds it")
+    secret = token if token is not None else Path(token_file or "").read_text().strip()
+    if not _TOKEN.fullmatch(secret):
+        raise ValueError("the token is not of the form of a token")
+    headers = {"Authorization": f"Bearer {secret}", "User-Agent": "armonika-client/1"}
+    return {
+        "base_url": url, "headers": headers, "timeout": timeout, "trust_env": False, "follow_redirects": False,
+        "verify": context(verify, cert) if url.scheme == "https" else False,
+    }  # fmt: skip
+
+
+def context(verify: ssl.SSLContext | Path | str | None, cert: tuple[str, str] | None) -> ssl.SSLContext:
+    """What servers are trusted (the system's authorities, or those of a file) and who this client is: certificate and key files, for mutual TLS."""
+    made = verify if isinstance(verify, ssl.SSLContext) else ssl.create_default_context(cafile=verify)
+    if cert is not None:
+        made.load_cert_chain(*cert)
+    return made
+
+
+def failed(error: httpx.RequestError) -> ConnectionFailed:
+    """The error without what it held: httpx keeps the request, and some messages quote it."""
+    if isinstance(error, httpx.ConnectError):
+        return ConnectionFailed(f"no connection: {error}")
+    return ConnectionFailed(f"no whole answer came: {type(error).__name__}")

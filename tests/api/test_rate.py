@@ -1,0 +1,141 @@
+"""The rate limit: told in every answer, kept for each token alone, before any work, and over after a time."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from armonika import settings
+from armonika.client import Client, NewPerson, Use, errors
+from armonika.doors.api.meter import Meter, Metered
+from armonika.doors.api.problems import QuotaExceeded
+from armonika.rules.rate import SECOND, Rate
+from tests.api.test_api import READ, USE, api, create  # noqa: F401 (a fixture)
+from tests.live import Live, running
+
+FIELD = re.compile(r'"default";r=(\d+);t=(\d+)')
+
+
+def held(answer: httpx.Response) -> int:
+    found = FIELD.fullmatch(answer.headers["ratelimit"])
+    assert found, answer.headers["ratelimit"]
+    return int(found[1])
+
+
+def test_every_answer_tells(api: httpx.Client, live: Live) -> None:  # noqa: F811
+    person = create(api)["id"]
+    short = f"/v1/people/{person}?dataset=account&fields=name&purpose=provide&reason=integration"
+    answers = [
+        api.get(short), api.get(f"/v1/people/{person}", params=READ), api.get(f"/v1/people/{uuid4()}", params=READ), api.get("/v1/policy"), api.get("/v1/nothing"),
+        api.put("/v1/people", json={}), api.post("/v1/people", content=b"{", headers={"Content-Type": "application/json"}), api.get("/schema/openapi.json"),
+        api.get(f"/v1/people/{person}/export", params=USE), httpx.get(live.api + short), httpx.get(f"{live.api}/log/checkpoint"), httpx.get(f"{live.api}/healthz"),
+        httpx.get(live.api + short, headers={"Authorization": "Bearer " + "x" * 43}),
+    ]  # fmt: skip
+    assert {200, 400, 401, 404, 405} <= {answer.status_code for answer in answers}
+    for answer in answers:
+        assert answer.headers.get_list("ratelimit-policy") == ['"default";q=1200000;w=60'], answer.request.url
+        assert len(answer.headers.get_list("ratelimit")) == 1
+        assert 0 < held(answer) <= 1_200_000
+
+
+def run(app: Any, token: str | None, path: str = "/") -> tuple[int, dict[str, str]]:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [] if token is None else [(b"authorization", f"Bearer {token}".encode())]
+    asyncio.run(app({"type": "http", "path": path, "headers": headers}, None, send))
+    return sent[0]["status"], {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+
+
+def test_each_caller_has_its_own_count_and_gets_it_back() -> None:
+    now, worked = [10**15], 0
+
+    async def following(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal worked
+        worked += 1
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    app = Metered(following, Meter(Rate.of(3), clock=lambda: now[0]))
+    one, other = "arm_" + "a" * 43, "arm_" + "b" * 43
+    told = [run(app, one) for _ in range(5)]
+    assert [status for status, _ in told] == [200, 200, 200, 429, 429]
+    assert [headers["ratelimit"] for _, headers in told] == [
+        '"default";r=2;t=20',
+        '"default";r=1;t=20',
+        '"default";r=0;t=20',
+        '"default";r=0;t=20',
+        '"default";r=0;t=20',
+    ]
+    assert worked == 3, "a refused request reaches nobody"
+    refused = told[3][1]
+    assert refused["content-type"] == "application/problem+json"
+    assert 20 <= int(refused["retry-after"]) <= 21
+    assert run(app, other)[0] == 200
+    assert [run(app, None)[0] for _ in range(4)] == [200, 200, 200, 429]
+    assert run(app, "short")[0] == 429, "whatever is no token counts as one caller"
+    assert run(app, None, "/healthz")[0] == 200
+    now[0] += int(refused["retry-after"]) * SECOND
+    assert [run(app, one)[0] for _ in range(2)] == [200, 429]
+    now[0] += 60 * SECOND
+    assert run(app, one) == (200, {"ratelimit-policy": '"default";q=3;w=60', "ratelimit": '"default";r=2;t=20'})
+
+
+def test_the_table_is_bounded_and_keeps_those_who_ask() -> None:
+    meter = Meter(Rate.of(1000), clock=lambda: 10**15, most=10)
+    for number in range(500):
+        meter.charge(b"busy", 1)
+        meter.charge(str(number).encode(), 1)
+        assert len(meter._paid_off) <= 10
+    assert meter.state(b"busy").startswith(b'"default";r=500;')
+    assert meter.state(b"0").startswith(b'"default";r=1000;')
+    with pytest.raises(QuotaExceeded):
+        meter.charge(b"busy", 501)
+    assert meter.state(b"busy").startswith(b'"default";r=500;'), "a refusal costs nothing"
+
+
+def test_it_costs_nearly_nothing() -> None:
+    meter, secrets = Meter(Rate.of(1_200_000)), [str(number).encode() * 8 for number in range(1000)]
+    began = time.perf_counter()
+    for secret in secrets * 20:
+        meter.charge(secret, 1)
+        meter.state(secret)
+    assert (time.perf_counter() - began) / 20000 < 50e-6
+
+
+def test_a_small_limit_holds_in_the_running_system() -> None:
+    with running({"ARMONIKA_API_RATE": "20"}) as live:
+        use, people = Use(**USE), [NewPerson("account", {"name": "N", "email": f"{uuid4().hex}@org.example", "company": "C", "role": "R"}) for _ in range(21)]  # fmt: skip
+        with Client(live.api, live.token()) as client:
+            with pytest.raises(errors.TooManyItems) as large:
+                client.create_people(people, use)
+            assert "at most 20" in large.value.detail
+            made = [outcome.get() for outcome in client.create_people(people[:15], use)]
+            with pytest.raises(errors.QuotaExceeded) as exceeded:
+                client.read_people([one.id for one in made], "account", ["name"], use)
+            assert exceeded.value.retry_after is not None
+            assert 30 <= exceeded.value.retry_after <= 46, "15 items of which few are left, three seconds each"
+            with pytest.raises(errors.QuotaExceeded) as exceeded:
+                for _ in range(6):
+                    client.read(made[0].id, "account", ["name"], use)
+            assert exceeded.value.retry_after is not None
+            assert 1 <= exceeded.value.retry_after <= 4
+            time.sleep(exceeded.value.retry_after)
+            assert client.read(made[0].id, "account", ["name"], use).id == made[0].id
+            with pytest.raises(errors.SessionEnded), Client(live.api, "arm_" + "x" * 43) as stranger:
+                stranger.read(made[0].id, "account", ["name"], use)
+
+
+def test_the_setting_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings.load().api_rate == settings.API_RATE
+    for wrong in ("0", "-5", "many", "٣", "9" * 12):
+        monkeypatch.setenv("ARMONIKA_API_RATE", wrong)
+        with pytest.raises(settings.SettingsError, match="ARMONIKA_API_RATE"):
+            settings.load()
