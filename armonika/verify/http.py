@@ -30,7 +30,8 @@ Send = Callable[[str, str, Mapping[str, str], bytes | None], Answer]
 def send(method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
     """One request, no redirect followed."""
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "localhost", parts.port, timeout=20)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.hostname or "localhost", parts.port, timeout=20)
     try:
         connection.request(method, (parts.path or "/") + (f"?{parts.query}" if parts.query else ""), body, dict(headers))
         response = connection.getresponse()

@@ -1,0 +1,210 @@
+"""The listeners with a certificate: TLS alone, mutual for the API when asked, claim 7a.1, and errors that say what to do."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import shutil
+import ssl
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from armonika.client import Client
+from armonika.client.errors import ArmonikaError
+from armonika.verify.claims.c_7a_1 import answers_plain, old_version
+from tests.live import CHECKOUT, Live, free_port, start, stop
+
+pytestmark = pytest.mark.timeout(240)
+
+
+class Authority:
+    """A certificate authority of the test's own."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder, self.name = folder, x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.file = folder / f"{name}.pem"
+        self.file.write_bytes(self._sign(self.name, self.key, True, 100).public_bytes(serialization.Encoding.PEM))
+
+    def _sign(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, authority: bool, days: float) -> x509.Certificate:
+        now = datetime.datetime.now(datetime.UTC)
+        made = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self.name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+        )
+        made = made.not_valid_before(now - datetime.timedelta(days=500)).not_valid_after(now + datetime.timedelta(days=days))
+        made = made.add_extension(x509.BasicConstraints(authority, None), True)
+        if authority:
+            usage = dict.fromkeys(
+                (
+                    "digital_signature",
+                    "content_commitment",
+                    "key_encipherment",
+                    "data_encipherment",
+                    "key_agreement",
+                    "encipher_only",
+                    "decipher_only",
+                ),
+                False,
+            )
+            made = made.add_extension(x509.KeyUsage(key_cert_sign=True, crl_sign=True, **usage), True)
+            made = made.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
+        else:
+            made = made.add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), False)
+            made = made.add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), False)
+        return made.sign(self.key, hashes.SHA256())
+
+    def issue(self, name: str, days: float = 90) -> Path:
+        """A folder with cert.pem and key.pem."""
+        folder = self.folder / name
+        folder.mkdir()
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+        (folder / "cert.pem").write_bytes(self._sign(subject, key, False, days).public_bytes(serialization.Encoding.PEM))
+        (folder / "key.pem").touch(0o600)
+        (folder / "key.pem").write_bytes(
+            key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        )
+        return folder
+
+
+@dataclass
+class Secured:
+    live: Live
+    folder: Path
+    authority: Authority
+    clients: Authority
+
+
+@pytest.fixture(scope="module")
+def secured() -> Iterator[Secured]:
+    folder = Path(tempfile.mkdtemp(prefix="armonika-tls-", dir="/var/tmp"))
+    folder.chmod(0o755)
+    authority, clients = Authority(folder, "authority"), Authority(folder, "clients")
+    served = authority.issue("localhost")
+    extra = {"ARMONIKA_TLS": str(served), "ARMONIKA_API_CLIENTS": str(clients.file), "SSL_CERT_FILE": str(authority.file)}
+    live = start(folder / "home", free_port(), extra=extra)
+    yield Secured(live, folder, authority, clients)
+    assert stop(live) == 0
+    shutil.rmtree(folder)
+
+
+def trusting(made: Secured, client: Path | None = None) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=str(made.authority.file))
+    if client:
+        context.load_cert_chain(client / "cert.pem", client / "key.pem")
+    return context
+
+
+def test_pages_come_by_tls_alone_and_letters_name_them_so(secured: Secured) -> None:
+    port = secured.live.port
+    with httpx.Client(verify=trusting(secured)) as client:
+        for at in (port, port + 1):
+            answer = client.get(f"https://localhost:{at}/healthz")
+            assert answer.status_code == 200
+            assert answer.headers["strict-transport-security"].startswith("max-age=63072000")
+        assert "https://" in secured.live.output.read_text()
+        page = client.get(f"https://localhost:{port}/en/register/")
+        assert page.status_code == 200
+        assert "Secure" in page.headers.get("set-cookie", "Secure")
+    with pytest.raises(httpx.HTTPError):
+        httpx.get(f"https://localhost:{port}/healthz")
+    for at in (port, port + 1, port + 2):
+        assert not answers_plain(at)
+        assert not old_version(at)
+
+
+def test_the_api_admits_only_clients_of_its_authority_and_still_asks_for_a_token(secured: Secured) -> None:
+    base, token = f"https://localhost:{secured.live.port + 2}", secured.live.token()
+    mine, foreign = secured.clients.issue("service"), secured.authority.issue("stranger")
+    for context in (trusting(secured), trusting(secured, foreign)):
+        with pytest.raises(httpx.HTTPError), httpx.Client(verify=context) as client:
+            client.get(f"{base}/v1/policy")
+    with httpx.Client(verify=trusting(secured, mine)) as client:
+        assert client.get(f"{base}/v1/policy").status_code == 200
+        assert client.get(f"{base}/v1/people/00000000-0000-4000-8000-000000000000", params={"dataset": "account", "fields": "name", "purpose": "provide", "reason": "integration"}).status_code == 401  # fmt: skip
+    with Client(base, token=token, verify=trusting(secured, mine)) as service:
+        assert service.policy().version
+    with pytest.raises(ArmonikaError), Client(base, token=token, verify=trusting(secured)) as service:
+        service.policy()
+
+
+def test_claim_7a_1_is_proven_and_its_sabotages_are_caught(secured: Secured) -> None:
+    environment = {
+        **secured.live.environment,
+        "ARMONIKA_TLS": str(secured.folder / "localhost"),
+        "SSL_CERT_FILE": str(secured.authority.file),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "armonika.doors.cli.main", "verify", "7a.1", "--sabotage", "--json", "--no-publish"], cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False
+    )  # fmt: skip
+    (row,) = [row for row in json.loads(done.stdout)["claims"] if row["claim"] == "7a.1"]
+    assert row["verdict"] == "TRUE", row
+    assert row["caught"] == row["planted"] == 5
+
+
+def test_keys_lie_with_each_door_alone(secured: Secured) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root: the doors have users of their own")
+    from armonika.settings import Settings
+
+    folder = Settings(secured.live.home, secured.live.port, None).credentials
+    for door in ("site", "console", "api"):
+        mode = (folder / door / "key.pem").stat()
+        assert mode.st_mode & 0o077 == 0
+        assert mode.st_uid == (folder / door).stat().st_uid != 0
+    assert not (folder / "worker" / "key.pem").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [("missing", "missing"), ("open", "chmod 600"), ("foreign", "cannot be used together"), ("ended", "has ended"), ("listen", "Without TLS"), ("nonsense", "ARMONIKA_LISTEN")],
+)  # fmt: skip
+def test_what_cannot_be_served_is_told_before_anything_starts(tmp_path: Path, change: str, word: str) -> None:
+    authority = Authority(tmp_path, "authority")
+    folder = authority.issue("localhost", days=-1 if change == "ended" else 90)
+    if change == "missing":
+        (folder / "key.pem").unlink()
+    if change == "open":
+        (folder / "key.pem").chmod(0o644)
+    if change == "foreign":
+        (folder / "key.pem").write_bytes((authority.issue("other") / "key.pem").read_bytes())
+    environment = {
+        **os.environ,
+        "ARMONIKA_HOME": str(tmp_path / "home"),
+        "ARMONIKA_PORT": str(free_port()),
+        "ARMONIKA_TLS": str(folder),
+    }
+    if change == "listen":
+        environment |= {"ARMONIKA_LISTEN": "0.0.0.0"}
+        del environment["ARMONIKA_TLS"]
+    if change == "nonsense":
+        environment |= {"ARMONIKA_LISTEN": "everywhere"}
+    done = subprocess.run([sys.executable, "-m", "armonika.doors.cli.main", "serve"], cwd=CHECKOUT, env=environment, capture_output=True, text=True, timeout=60, check=False)  # fmt: skip
+    assert done.returncode == 2
+    assert word in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "home").exists(), "nothing was made"
+
+
+def test_the_sockets_of_a_plain_start_are_on_loopback_alone(live: Live) -> None:
+    from armonika.verify.claims.c_7a_1 import listening
+
+    ours = {live.port + offset for offset in (0, 1, 2, 3, 4, 25)}
+    found = [(address, port) for address, port in listening() if port in ours]
+    assert len(found) >= len(ours)
+    assert {address for address, _ in found} <= {"127.0.0.1", "::1"}
