@@ -17,12 +17,18 @@ BROWSER = {"9a.1", "9b.1"}
 
 @pytest.mark.timeout(600)
 def test_every_claim_is_proven_and_every_sabotage_caught(live: Live) -> None:
+    assert live.command("backup", "create").returncode == 0
     done = live.command("verify", "--sabotage", "--json", timeout=590)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
     report = json.loads(done.stdout)
     rows = {row["claim"]: row for row in report["claims"]}
     assert len(rows) == 110
     for claim in checks.names():
+        if claim == "7a.1":
+            # Proven where there is TLS (tests/platform/test_tls.py); a plain start on loopback proves nothing and says so.
+            assert rows[claim]["verdict"] == "UNPROVEN"
+            assert "ARMONIKA_TLS" in rows[claim]["summary"]
+            continue
         if claim in BROWSER and not shutil.which("chromium"):
             assert rows[claim]["verdict"] == "UNPROVEN"
             continue

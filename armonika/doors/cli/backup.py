@@ -1,4 +1,4 @@
-"""`armonika backup create|list|verify|expire`: sealed backups with a catalogue, in one country, for as long as the policy says."""
+"""`armonika backup create|list|verify|drill|expire`: sealed backups with a catalogue, in one country, for as long as the policy says."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ import psycopg
 
 from armonika import policy, settings
 from armonika.doors.cli.running import admin_dsn
+from armonika.policy.model import Policy
+from armonika.settings import Settings
 from armonika.store.private_files import KeyFileError
-from armonika.supervisor.backup.catalogue import Backup, BackupError
+from armonika.supervisor.backup.catalogue import Backup, BackupError, Catalogue
 from armonika.supervisor.backup.create import catalogue_of, create, verify
+from armonika.supervisor.backup.drill import drill
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -22,10 +25,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser("backup", help="make, list and verify backups")
     actions = parser.add_subparsers(dest="action", required=True)
     for name, text in (("create", "make a backup of the running system"), ("list", "the catalogue"), ("verify", "read a backup to its last byte"),
-                       ("expire", "remove what the policy no longer keeps")):  # fmt: skip
+                       ("drill", "restore a backup beside the running system, compare, and throw the copy away"), ("expire", "remove what the policy no longer keeps")):  # fmt: skip
         action = actions.add_parser(name, help=text)
         action.add_argument("--json", action="store_true")
-        if name == "verify":
+        if name in ("verify", "drill"):
             action.add_argument("backup", nargs="?", default="latest", help="an id of the catalogue (default: the newest)")
 
 
@@ -36,6 +39,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         if args.action == "create":
             _show([create(config, loaded, admin_dsn(config))], args.json)
+        elif args.action == "drill":
+            return _drill(config, loaded, kept, args)
         elif args.action == "list":
             _show(kept.all(), args.json)
         elif args.action == "expire":
@@ -57,12 +62,28 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _drill(config: Settings, loaded: Policy, kept: Catalogue, args: argparse.Namespace) -> int:
+    """A backup that cannot be restored, or is not the same, is a finding (1)."""
+    chosen = kept.get(args.backup)
+    try:
+        done = drill(config, loaded, kept, chosen, admin_dsn(config), lambda text: print(text, file=sys.stderr))
+    except BackupError as error:
+        print(f"armonika: {error}", file=sys.stderr)
+        return 1
+    print(
+        json.dumps(asdict(done), indent=1) if args.json
+        else f"{done.backup_id} restores: {done.records} records are the same, {done.keys} keys open, {done.entries} entries of the log verify. The copy is removed."
+    )  # fmt: skip
+    return 0
+
+
 def _show(backups: list[Backup], as_json: bool) -> None:
     if as_json:
         print(json.dumps([asdict(backup) for backup in backups], indent=1))
         return
     for backup in backups:
         seen = f"verified {backup.verified_at[:16]}" if backup.verified_at else "not verified yet"
+        seen += f", restored {backup.restored_at[:16]}" if backup.restored_at else ""
         print(
             f"{backup.backup_id}  {backup.created_at[:16]}  {backup.bytes // 1024:>9} KiB  site {backup.site}  PostgreSQL {backup.server}  {seen}"
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import ipaddress
 import os
 import signal
@@ -12,13 +11,9 @@ import sys
 import threading
 import time
 
-import psycopg
-
-from armonika import policy
 from armonika import settings as settings_module
 from armonika.policy import PolicyError
 from armonika.settings import Settings
-from armonika.store import partitions
 from armonika.store.embedded import DatabaseError
 from armonika.store.migrate import MigrationError
 from armonika.store.private_files import KeyFileError
@@ -26,12 +21,11 @@ from armonika.store.users import UserError
 from armonika.supervisor.backup.catalogue import BackupError
 from armonika.supervisor.ballast import Ballast
 from armonika.supervisor.installation import AlreadyRunning, Installation
-from armonika.supervisor.key_desk import KeyDesk, KeyDeskError
+from armonika.supervisor.rounds import Rounds
 from armonika.supervisor.supervisor import Process, StartError, Supervisor
 from armonika.supervisor.tls import TlsError
 from armonika.supervisor.tls import check as check_tls
 
-TEND_SECONDS = 300
 KNOWN = (
     AlreadyRunning,
     BackupError,
@@ -114,38 +108,22 @@ def _serve(config: Settings, installation: Installation, sample: bool, stop: thr
         print("Starting the services …", flush=True)
         supervisor.wait_ready()
         _welcome(config, installation, sample)
-        last = tended = 0.0
+        rounds = Rounds(installation, lambda text: print(text, flush=True))
+        last = 0.0
         while not stop.wait(0.25):
             supervisor.tick()
             _keep_database(config, installation, ballast)
             if time.monotonic() - last > 15:
                 last = time.monotonic()
-                if last - tended > TEND_SECONDS:
-                    tended = last
-                    _tend(installation)
+                rounds.tick()
                 word = ballast.check()
                 if word:
                     print(f"armonika: {word}", file=sys.stderr, flush=True)
         print("Stopping …", flush=True)
+        rounds.stop()
     finally:
         supervisor.stop()
     return 0
-
-
-def _tend(installation: Installation) -> None:
-    """Room for the audit log, and keys by the calendar of the policy. A root provider that does not answer holds nothing up: the doors have their keys."""
-    with contextlib.suppress(psycopg.OperationalError), psycopg.connect(installation.admin_dsn, autocommit=True) as connection:
-        partitions.extend(connection)
-    desk = KeyDesk(installation.settings, policy.load(), installation.admin_dsn)
-    try:
-        done = desk.tend()
-    except (KeyFileError, KeyDeskError, psycopg.Error) as error:
-        print(f"armonika: keys were not tended: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
-        return
-    for name in done.rotated:
-        print(f"A new epoch of {name} is written.", flush=True)
-    for name, number in done.destroyed:
-        print(f"Epoch {number} of {name} is destroyed.", flush=True)
 
 
 def _keep_database(config: Settings, installation: Installation, ballast: Ballast) -> None:

@@ -39,8 +39,9 @@ class Restored:
 
 
 def restore(config: Settings, policy: Policy, kept: Catalogue, backup: Backup, home: Path, until: datetime | None = None,
-            say: Callable[[str], None] = print) -> Restored:  # fmt: skip
-    """Restores `backup` into the empty folder `home`, with the keys of `config` and the newest audit log there is.
+            say: Callable[[str], None] = print, look: Callable[[Settings, str], None] | None = None) -> Restored:  # fmt: skip
+    """Restores `backup` into the empty folder `home`, with the keys of `config` and the newest audit log there is. `look` sees the restored copy and
+    its administrator's address while its server runs.
 
     Raises BackupError when keys that it needs were destroyed, or anything is missing; `home` can then be removed.
     """
@@ -73,10 +74,16 @@ def restore(config: Settings, policy: Policy, kept: Catalogue, backup: Backup, h
         shutil.copytree(log, target.audit_log)
     _segments(kept, private, backup, home / "wal")
     _keys(config, target)
-    return _recover(target, policy, until, say)
+    return _recover(target, policy, until, say, look)
 
 
-def _recover(target: Settings, policy: Policy, until: datetime | None, say: Callable[[str], None]) -> Restored:
+def _recover(
+    target: Settings,
+    policy: Policy,
+    until: datetime | None,
+    say: Callable[[str], None],
+    look: Callable[[Settings, str], None] | None,
+) -> Restored:
     data = target.postgres / "data"
     lines = [
         f"restore_command = 'cp {shlex.quote(str(target.home / 'wal'))}/%f %p'",
@@ -112,6 +119,8 @@ def _recover(target: Settings, policy: Policy, until: datetime | None, say: Call
             row = connection.execute(
                 "SELECT coalesce(max(at)::text, 'the beginning') FROM vault.record r, LATERAL (SELECT r.created_at AS at) x"
             ).fetchone()
+        if look is not None:
+            look(target, embedded.admin_dsn)
     except DatabaseError as error:
         raise BackupError(f"The copy does not recover: {error}") from None
     finally:

@@ -1,0 +1,108 @@
+"""What an installation does by the calendar beside its services: room for the audit log, keys, a backup a day and a restore drill a month."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+
+from armonika import policy
+from armonika.settings import CHECKOUT
+from armonika.store import partitions
+from armonika.store.private_files import KeyFileError
+from armonika.supervisor.backup.catalogue import Backup
+from armonika.supervisor.backup.create import catalogue_of
+from armonika.supervisor.installation import Installation
+from armonika.supervisor.key_desk import KeyDesk, KeyDeskError
+
+TEND_SECONDS = 300.0
+FIRST_BACKUP_SECONDS = 600.0
+"""A start is not slowed down by a backup, and one that lasts a minute makes none."""
+DAY, MONTH = timedelta(days=1), timedelta(days=30)
+
+
+def due(kept: Sequence[Backup], at: datetime) -> str | None:
+    """What is due of the backups: `create` daily, then `drill` monthly (claim 3a.3). A clock that went back makes nothing due twice in a row."""
+    newest = max((backup.created for backup in kept), default=None)
+    if newest is None or at - newest >= DAY:
+        return "create"
+    drilled = max((datetime.fromisoformat(backup.restored_at) for backup in kept if backup.restored_at), default=None)
+    return "drill" if drilled is None or at - drilled >= MONTH else None
+
+
+@dataclass
+class Rounds:
+    """`tick` is called often and returns at once; what takes long runs as a process of its own, one at a time."""
+
+    installation: Installation
+    say: Callable[[str], None] = print
+    began: float = field(default_factory=time.monotonic)
+    _tended: float = float("-inf")
+    _working: subprocess.Popen[bytes] | None = None
+    _again_at: float = 0.0
+    _queue: list[str] = field(default_factory=list)
+
+    def tick(self) -> None:
+        """Does what is due."""
+        now = time.monotonic()
+        if now - self._tended > TEND_SECONDS:
+            self._tended = now
+            self._tend()
+        if self._working is not None:
+            if self._working.poll() is None:
+                return
+            if self._working.returncode:
+                self.say(
+                    f"armonika: a backup or drill failed; tried again in an hour. Log: {self.installation.settings.logs / 'backup.log'}"
+                )
+                self._again_at, self._queue = now + 3600, []
+            self._working = None
+        # A server of its own is backed up by its own calendar: its archive is set there (docs/operate.md).
+        if (
+            not self._queue
+            and not self.installation.settings.database_url
+            and now - self.began > FIRST_BACKUP_SECONDS
+            and now >= self._again_at
+        ):
+            wanted = due(catalogue_of(self.installation.settings).all(), datetime.now(UTC))
+            self._queue = {"create": ["create", "expire"], "drill": ["drill"], None: []}[wanted]
+        if self._queue:
+            self._run(self._queue.pop(0))
+
+    def stop(self) -> None:
+        """Ends what runs; a backup that is not finished counts for nothing."""
+        if self._working is not None and self._working.poll() is None:
+            self._working.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._working.wait(10)
+
+    def _run(self, action: str) -> None:
+        with (self.installation.settings.logs / "backup.log").open("ab") as output:
+            self._working = subprocess.Popen(
+                [sys.executable, "-m", "armonika.doors.cli.main", "backup", action], cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                start_new_session=True,
+            )  # fmt: skip
+
+    def _tend(self) -> None:
+        """A root provider that does not answer holds nothing up: the doors have their keys."""
+        with (
+            contextlib.suppress(psycopg.OperationalError),
+            psycopg.connect(self.installation.admin_dsn, autocommit=True) as connection,
+        ):
+            partitions.extend(connection)
+        desk = KeyDesk(self.installation.settings, policy.load(), self.installation.admin_dsn)
+        try:
+            done = desk.tend()
+        except (KeyFileError, KeyDeskError, psycopg.Error) as error:
+            self.say(f"armonika: keys were not tended: {type(error).__name__}: {error}")
+            return
+        for name in done.rotated:
+            self.say(f"A new epoch of {name} is written.")
+        for name, number in done.destroyed:
+            self.say(f"Epoch {number} of {name} is destroyed.")

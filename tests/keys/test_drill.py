@@ -1,0 +1,98 @@
+"""The restore drill and the daily rounds: what a backup is worth is tried, not believed (claim 3a.3)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from armonika import policy
+from armonika.supervisor import rounds
+from armonika.supervisor.backup.catalogue import Backup, BackupError
+from armonika.supervisor.backup.create import catalogue_of, create
+from armonika.supervisor.backup.drill import drill
+from armonika.supervisor.installation import Installation
+from tests.keys.house import House, house
+from tests.keys.test_backup import seal
+
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.fixture
+def home() -> Iterator[House]:
+    with house() as made:
+        yield made
+
+
+def test_what_is_due_of_the_backups() -> None:
+    at = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+    def made(hours: float, drilled_days: float | None = None) -> Backup:
+        drilled = (at - timedelta(days=drilled_days)).isoformat() if drilled_days is not None else None
+        return Backup("b", (at - timedelta(hours=hours)).isoformat(), "DZ", 18, "0" * 24, 0, (), {}, 0, None, drilled)
+
+    assert rounds.due([], at) == "create"
+    assert rounds.due([made(24)], at) == "create"
+    assert rounds.due([made(23.9)], at) == "drill"
+    assert rounds.due([made(23.9), made(48, 30)], at) == "drill"
+    assert rounds.due([made(23.9), made(48, 29.9)], at) is None
+    assert rounds.due([made(-5, 1)], at) is None, "a clock that went back"
+
+
+def test_the_rounds_make_backups_and_try_them(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `serve` does by itself after ten minutes: a backup, then a drill, and then nothing more."""
+    monkeypatch.setenv("ARMONIKA_HOME", str(home.config.home))
+    monkeypatch.setattr(rounds, "FIRST_BACKUP_SECONDS", 0.0)
+    vault = home.vault()
+    home.people(vault, 5)
+    seal(home, home.config.audit_log)
+    time.sleep(1.1)  # a backup counts from the second in which it began
+    said: list[str] = []
+    done = rounds.Rounds(Installation(home.config, admin_dsn=home.embedded.admin_dsn), said.append, began=time.monotonic() - 1)
+    end = time.monotonic() + 90
+    while time.monotonic() < end and not (catalogue_of(home.config).all() and catalogue_of(home.config).all()[-1].restored_at):
+        done.tick()
+        time.sleep(0.1)
+    (backup,) = catalogue_of(home.config).all()
+    log = (home.config.logs / "backup.log").read_text()
+    assert backup.restored_at, log
+    assert "records are the same" in log
+    assert not (home.config.home / "drill").exists()
+    for _ in range(5):
+        done.tick()
+        time.sleep(0.05)
+    assert done._working is None
+    assert said == []
+    done.stop()
+
+
+def test_a_drill_finds_what_a_copy_lacks_and_what_is_not_the_same(home: House) -> None:
+    """A record that the backup should have, one that was changed behind its version, and a key that opens nothing."""
+    vault = home.vault()
+    made = home.people(vault, 3)
+    log = home.config.audit_log
+    seal(home, log)
+    time.sleep(1.1)
+    kept = catalogue_of(home.config)
+    backup = create(home.config, policy.load(), home.embedded.admin_dsn)
+    quiet: Callable[[str], None] = lambda _: None  # noqa: E731
+    assert drill(home.config, policy.load(), kept, backup, home.embedded.admin_dsn, quiet).records >= 3
+    with home.admin() as admin:
+        admin.execute("SET session_replication_role = replica")
+        admin.execute(
+            "UPDATE vault.record SET ciphertexts[1] = ciphertexts[1] || '\\x00' WHERE record_id = %s", (made[0].record,)
+        )
+    with pytest.raises(BackupError, match="is not what it is"):
+        drill(home.config, policy.load(), kept, backup, home.embedded.admin_dsn, quiet)
+    with home.admin() as admin:
+        admin.execute("SET session_replication_role = replica")
+        admin.execute("UPDATE vault.record SET versions[1] = versions[1] + 1 WHERE record_id = %s", (made[0].record,))
+        admin.execute(
+            "UPDATE vault.record SET created_at = created_at - interval '1 day', record_id = gen_random_uuid() WHERE record_id = %s",
+            (made[1].record,),
+        )
+    with pytest.raises(BackupError, match="lacks record"):
+        drill(home.config, policy.load(), kept, backup, home.embedded.admin_dsn, quiet)
+    assert not (home.config.home / "drill").exists()
