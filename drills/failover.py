@@ -16,7 +16,7 @@ import psycopg
 
 from armonika.trust.keys.provision import issue_token
 from drills.cluster import Cluster, DrillError, free_port, missing
-from drills.load import Load, unlogged
+from drills.load import Load, lost, unlogged
 
 CHECKOUT = Path(__file__).parents[1]
 LIMIT_SECONDS = 30.0
@@ -71,13 +71,13 @@ def _lose_primary(
     say = tell if callable(tell) else print
     load.begin(WRITERS, READERS)
     time.sleep(seconds_before)
-    lost = cluster.primary()
-    if lost is None or not load.acknowledged:
+    primary = cluster.primary()
+    if primary is None or not load.acknowledged:
         raise DrillError("There is no load to lose a primary under.")
     killed = time.monotonic()
-    cluster.kill(lost)
+    cluster.kill(primary)
     before = len(load.acknowledged)
-    say(f"The primary ({lost.name}) is lost after {before} acknowledged writes …")
+    say(f"The primary ({primary.name}) is lost after {before} acknowledged writes …")
     while not load.back_since(killed):
         if time.monotonic() - killed > 90:
             raise DrillError("Nothing was answered for 90 s after the primary was lost.")
@@ -90,7 +90,7 @@ def _lose_primary(
         "reads back after s": _gap(load.reads, killed), "writes back after s": _gap(load.writes, killed),
     }  # fmt: skip
     say("The lost machine comes back as a standby …")
-    cluster.start_node(lost)
+    cluster.start_node(primary)
     cluster.wait_synchronous()
     measured["lost writes"] = float(lost(load))
     measured["reads without an entry"] = float(unlogged(load, address))

@@ -1,0 +1,136 @@
+"""Vault, keys and log against a plain model, step by step, with crashes, clock jumps and actors at once.
+
+`make test` takes a few thousand steps, always the same ones; `make nightly` a million others (ARMONIKA_MODEL_STEPS sets how many).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from armonika.trust.audit.sealer import Sealer
+from armonika.trust.vault import Vault
+from tests.model.lab import Lab, lab
+from tests.model.machine import USE, Machine
+
+STEPS = int(os.environ.get("ARMONIKA_MODEL_STEPS", "2500"))
+LENGTH = 50
+pytestmark = pytest.mark.timeout(max(600, STEPS))
+
+
+@pytest.fixture(scope="module")
+def made() -> Iterator[Lab]:
+    with lab() as one:
+        yield one
+
+
+def run(one: Lab, examples: int, length: int = LENGTH) -> None:
+    class Run(Machine):
+        lab = one
+
+    chance = settings(
+        max_examples=examples,
+        stateful_step_count=length,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        derandomize=STEPS < 10_000,
+        database=None,
+        # The world outside is real and does not begin anew: what was found is told as it was found.
+        phases=[Phase.generate],
+    )
+    one.failures.clear()
+    try:
+        run_state_machine_as_test(Run, settings=chance)
+    except Exception as error:
+        raise (one.failures or [error])[0] from None
+
+
+def test_the_vault_says_what_the_model_says(made: Lab) -> None:
+    while made.steps < STEPS:
+        before = made.steps
+        run(made, max(1, min(200, (STEPS - made.steps) // 30)))
+        assert made.steps > before
+        if STEPS < 10_000:
+            break
+    assert made.steps >= min(STEPS, 2000) * 0.8, f"only {made.steps} steps were taken: {made.kinds}"
+    assert len(made.kinds) >= 17, f"a kind of step was never taken: {made.kinds}"
+    while made.sealer.seal():
+        continue
+    report = made.verify()
+    assert report.findings == []
+    assert report.entries == made.home.value("SELECT count(*) FROM vault.audit")
+    print(made.steps, made.kinds)
+
+
+def wrong_value(one: Lab, patch: pytest.MonkeyPatch) -> None:
+    """A read that gives what was there before a correction."""
+    plain = Vault.correct
+    patch.setattr(
+        Vault,
+        "correct",
+        lambda self, secret, subject, record, changes, *rest, **more: plain(
+            self,
+            secret,
+            subject,
+            record,
+            {name: value + "x" if name == "name" else value for name, value in changes.items()},
+            *rest,
+            **more,
+        ),
+    )
+
+
+def forgetful_erasure(one: Lab, patch: pytest.MonkeyPatch) -> None:
+    """Who is erased is only restricted."""
+    patch.setattr(
+        Vault,
+        "erase",
+        lambda self, secret, subjects, *use: [
+            (subject, self.restrict(secret, subject, True, *use), 0, 0) for subject in subjects
+        ],
+    )
+
+
+def lost_entry(one: Lab, patch: pytest.MonkeyPatch) -> None:
+    """A read whose entry is taken out of the log."""
+    plain = Vault.read
+
+    def read(self: Vault, *words: Any, **more: Any) -> Any:
+        records = plain(self, *words, **more)
+        with one.home.admin() as admin:
+            admin.execute("SET session_replication_role = replica")
+            admin.execute("DELETE FROM vault.audit WHERE audit_id = (SELECT max(audit_id) FROM vault.audit)")
+        return records
+
+    patch.setattr(Vault, "read", read)
+
+
+def unlocked(one: Lab, patch: pytest.MonkeyPatch) -> None:
+    """A restriction that is noted and does nothing."""
+    patch.setattr(
+        Vault, "restrict", lambda self, secret, subject, on, *use: self.read(secret, subject, "account", ["name"], *use)[0].ticket
+    )
+
+
+def left_lookup(one: Lab, patch: pytest.MonkeyPatch) -> None:
+    """An ended record whose key stays."""
+    patch.setattr(Vault, "erase_records", lambda self, secret, records, *use: [(record, 1) for _, record in records])
+
+
+def deaf_sealer(one: Lab, patch: pytest.MonkeyPatch) -> None:
+    """A sealer that does not notice another one."""
+    patch.setattr(Sealer, "seal", lambda self: 0)
+
+
+@pytest.mark.parametrize("plant", [wrong_value, forgetful_erasure, lost_entry, unlocked, left_lookup, deaf_sealer])
+def test_the_machine_finds_what_is_planted(made: Lab, monkeypatch: pytest.MonkeyPatch, plant: Any) -> None:
+    """A test that cannot fail proves nothing: each of these must turn it red."""
+    assert USE
+    plant(made, monkeypatch)
+    with pytest.raises(BaseException):  # noqa: PT011 (any red is meant: an assertion, or an error that the model does not know)
+        run(made, 30, 40)
