@@ -1,4 +1,4 @@
-.PHONY: help setup run test check bench drill-failover drill-kills clean
+.PHONY: help setup run test check bench drill-failover drill-kills nightly clean
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
 setup: ## install what the product needs into .venv, and make fonts and icons
@@ -22,5 +22,8 @@ drill-failover: ## lose the primary of two PostgreSQL servers under load
 drill-kills: ## 200 times kill -9 of processes and database under load
 	@bin/setup dev
 	@.venv/bin/python -m drills.kills
+nightly: ## a million steps of the model, and more examples of every property
+	@bin/setup dev
+	@ARMONIKA_HYPOTHESIS=nightly ARMONIKA_MODEL_STEPS=1000000 .venv/bin/python -m pytest tests/model tests/rules tests/audit tests/policy
 clean: ## remove what was built; data in var/ stay
 	@rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache

@@ -126,14 +126,18 @@ class Embedded:
             os.chown(self.socket, self.user.uid, self.user.gid)
         self.stop_leftover()
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as output:
-            if self.user:
-                os.chown(log, self.user.uid, self.user.gid)
-            self.process = subprocess.Popen(
-                self._command("setpriv", "--pdeathsig", "INT", "--", str(binaries() / "postgres"), "-D", str(self.data), "-k", str(self.socket), "-p", str(PORT), "-c", "archive_mode=on", "-c", "archive_timeout=60"),
-                stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd="/", start_new_session=True,
-            )  # fmt: skip
-        self.wait_ready(log, timeout)
+        end = time.monotonic() + timeout
+        while True:
+            begun = log.stat().st_size if log.exists() else 0
+            self._launch(log)
+            try:
+                self.wait_ready(log, timeout)
+                break
+            except DatabaseError:
+                # Processes of a server that was killed hold its memory for a moment longer.
+                if b"pre-existing shared memory block" not in log.read_bytes()[begun:] or time.monotonic() > end:
+                    raise
+                time.sleep(0.2)
         if self._scalar("SELECT pg_is_in_recovery()"):
             return
         if not self._scalar("SELECT current_setting('archive_command')"):
@@ -142,6 +146,15 @@ class Embedded:
             self._run("SELECT pg_reload_conf()")
         if self._scalar("SELECT 1 FROM pg_database WHERE datname = 'armonika'") is None:
             self._run(f"CREATE DATABASE {DATABASE}")
+
+    def _launch(self, log: Path) -> None:
+        with log.open("ab") as output:
+            if self.user:
+                os.chown(log, self.user.uid, self.user.gid)
+            self.process = subprocess.Popen(
+                self._command("setpriv", "--pdeathsig", "INT", "--", str(binaries() / "postgres"), "-D", str(self.data), "-k", str(self.socket), "-p", str(PORT), "-c", "archive_mode=on", "-c", "archive_timeout=60"),
+                stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd="/", start_new_session=True,
+            )  # fmt: skip
 
     def wait_ready(self, log: Path, timeout: float) -> None:
         """Waits until the server takes connections."""
