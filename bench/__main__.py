@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -26,6 +27,7 @@ from armonika.supervisor.supervisor import Process, Supervisor
 from armonika.trust.keys.provision import issue_token
 from armonika.trust.vault import AsyncVault, secret_hash
 from armonika.trust.vault.types import Ask, NewRecord
+from bench import peers, requests
 
 FIELDS = ("name", "email", "company", "role")
 CHECKOUT = Path(__file__).parents[1]
@@ -73,9 +75,11 @@ async def in_process(vault: AsyncVault, secret: Any, people: list[UUID], batch: 
     return sum(await asyncio.gather(lane(), lane())) / seconds
 
 
-def over_http(port: int, requests: list[str], clients: int, seconds: float, once: bool = False) -> dict[str, float]:
-    """One run of the load process."""
-    job = json.dumps({"port": port, "requests": requests, "clients": clients, "seconds": seconds, "once": once})
+def over_http(
+    port: int, messages: list[str], clients: int, seconds: float, once: bool = False, rate: float | None = None
+) -> dict[str, float]:
+    """One run of the load process; `rate` is how many requests a second it sends, as fast as it can without."""
+    job = json.dumps({"port": port, "requests": messages, "clients": clients, "seconds": seconds, "once": once, "rate": rate})
     done = subprocess.run(
         [sys.executable, "-m", "bench.load"], input=job, capture_output=True, text=True, check=True, cwd=CHECKOUT
     )
@@ -104,7 +108,7 @@ def pgbench(installation: Installation, clients: int, seconds: float) -> float:
     return float(found.group(1))
 
 
-def measure(people_count: int, seconds: float) -> dict[str, Any]:
+def measure(people_count: int, seconds: float, others: Sequence[peers.Peer] = ()) -> dict[str, Any]:
     """Everything at one size, on a fresh installation."""
     home = Path(tempfile.mkdtemp(prefix="armonika-bench-", dir="/var/tmp"))
     home.chmod(0o755)
@@ -165,10 +169,32 @@ def measure(people_count: int, seconds: float) -> dict[str, Any]:
             read = over_http(installation.settings.port + 2, reads, clients, seconds)
             write = over_http(installation.settings.port + 2, creates(int(seconds * 4000)), clients, seconds, once=True)
             http[str(clients)] = {"pgbench_S": bar, "read": read, "create": write, "ratio": read["per_second"] / bar}
+        batches = requests.Requests(token, people)
+        port = installation.settings.port + 2
+        for clients in (1, 16, 64):
+            http[str(clients)]["look_up"] = over_http(port, batches.look_ups(2000), clients, seconds)
+            http[str(clients)]["export"] = over_http(port, batches.exports(2000), clients, seconds)
+        half = over_http(port, reads, 16, seconds, rate=http["64"]["read"]["per_second"] / 2)
+        sizes = {}
+        for size in (1, 16, 64, 1000):
+            read = over_http(port, batches.reads(size, 40), 4, seconds)
+            made = over_http(port, batches.creates(size, int(seconds * 20_000 / size) + 50), 4, seconds, once=True)
+            sizes[str(size)] = {"read": read["per_second"] * size, "create": made["per_second"] * size}
+        with peers.openbao() as beside:
+            measured = {
+                peer.name: {
+                    str(clients): over_http(peer.port, [peer.request], clients, seconds)["per_second"] * peer.values
+                    for clients in (1, 16, 64)
+                }
+                for peer in [*beside, *others]
+            }
         return {
             "people": people_count,
             "in_process": process,
             "http": http,
+            "batches": sizes,
+            "half_load": half,
+            "peers": measured,
             "durability": {name: str(value) for name, value in durable.items()},
         }
     finally:
@@ -182,8 +208,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="bench")
     parser.add_argument("--people", type=int, nargs="+", default=[10_000], help="sizes to measure, such as 10000 1000000")
     parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument(
+        "--scale", type=int, nargs="?", const=10_000_000, help="one more size, ten million when none is named: takes an hour"
+    )
+    parser.add_argument(
+        "--peer-url",
+        action="append",
+        default=[],
+        metavar="JSON",
+        help="a peer's request on loopback (bench/peers.py), measured beside",
+    )
     args = parser.parse_args()
-    results = [measure(size, args.seconds) for size in args.people]
+    others = [peers.parse(line) for line in args.peer_url]
+    results = [measure(size, args.seconds, others) for size in [*args.people, *([args.scale] if args.scale else [])]]
     for result in results:
         print(f"\n{result['people']} people")
         for name, value in result["in_process"].items():
@@ -195,6 +232,26 @@ def main() -> int:
             )
             print(
                 f"  HTTP create {clients:>3} clients {row['create']['per_second']:>10,.0f} /s  p50 {row['create']['p50_ms']:.1f} ms  p99 {row['create']['p99_ms']:.1f} ms"
+            )
+            for name in ("look_up", "export"):
+                print(
+                    f"  HTTP {name:<7}{clients:>3} clients {row[name]['per_second']:>10,.0f} /s  p50 {row[name]['p50_ms']:.1f} ms  p99 {row[name]['p99_ms']:.1f} ms"
+                )
+        print(
+            f"  HTTP read at half load    {result['half_load']['per_second']:>10,.0f} /s  p50 {result['half_load']['p50_ms']:.1f} ms  p99 {result['half_load']['p99_ms']:.1f} ms"
+        )
+        for size, row in result["batches"].items():
+            print(f"  HTTP batches of {size:<5} read {row['read']:>10,.0f} persons/s   create {row['create']:>10,.0f} persons/s")
+        for name, rates in result["peers"].items():
+            ours = {
+                clients: (result["batches"]["64"]["read"] if "64" in name else result["http"][clients]["read"]["per_second"])
+                for clients in rates
+            }
+            print(
+                f"  {name:<28} "
+                + "   ".join(
+                    f"{clients} clients {rate:,.0f} /s (we: {ours[clients] / rate:.2f})" for clients, rate in rates.items()
+                )
             )
     if len(results) > 1:
         first, last = results[0]["http"]["64"]["read"]["per_second"], results[-1]["http"]["64"]["read"]["per_second"]

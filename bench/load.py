@@ -12,20 +12,27 @@ import uvloop
 
 
 async def client(
-    host: str, port: int, heads: list[bytes], once: bool, until: float, times: list[float], errors: list[int]
+    host: str, port: int, heads: list[bytes], once: bool, until: float, times: list[float], errors: list[int], pause: float
 ) -> None:
-    """One client: the next request goes out when the answer is in."""
+    """One client: the next request goes out when the answer is in, and not before `pause` seconds after the last."""
     reader, writer = await asyncio.open_connection(host, port)
     while time.perf_counter() < until and heads:
         began = time.perf_counter()
         writer.write(heads.pop() if once else random.choice(heads))
         head = await reader.readuntil(b"\r\n\r\n")
         low = head.lower()
-        at = low.index(b"content-length:") + 15
-        await reader.readexactly(int(low[at : low.index(b"\r", at)]))
+        if b"transfer-encoding: chunked" in low:
+            while size := int(await reader.readuntil(b"\r\n"), 16):
+                await reader.readexactly(size + 2)
+            await reader.readexactly(2)
+        else:
+            at = low.index(b"content-length:") + 15
+            await reader.readexactly(int(low[at : low.index(b"\r", at)]))
         if not head.startswith(b"HTTP/1.1 2"):
             errors.append(1)
         times.append(time.perf_counter() - began)
+        if pause and (left := began + pause - time.perf_counter()) > 0:
+            await asyncio.sleep(left)
     writer.close()
 
 
@@ -38,7 +45,16 @@ async def main() -> None:
     began = time.perf_counter()
     await asyncio.gather(
         *(
-            client("127.0.0.1", job["port"], heads, bool(job.get("once")), began + job["seconds"], times, errors)
+            client(
+                "127.0.0.1",
+                job["port"],
+                heads,
+                bool(job.get("once")),
+                began + job["seconds"],
+                times,
+                errors,
+                job["clients"] / job["rate"] if job.get("rate") else 0.0,
+            )
             for _ in range(job["clients"])
         )
     )
