@@ -40,7 +40,7 @@ def test_every_entry_of_small_logs_is_proven_and_at_its_place_alone(size: int) -
     [
         ("c2sp.org/tlog-proof@v1", "c2sp.org/tlog-proof@v2", "no proof file"), ("extra ", "extra", "no proof file"), ("\nindex ", "\nindeks ", "no proof file"), ("index 3", "index 03", "canonical"),
         ("index 3", "index +3", "canonical"), ("index 3", "index \u0663", "canonical"), ("index 3", "index ", "canonical"), ("\n7\n", "\n07\n", "canonical"), ("\n7\n", "\n8\n", "not of its key"),
-        (ORIGIN + "\n7", "log.example/b\n7", "another log"), ("\n", "\r\n", "damaged"), ("extra e", "extra *", "damaged"), (f"\u2014 {ORIGIN} ", f"\u2014 {ORIGIN}  ", "damaged"),
+        (ORIGIN + "\n7", "log.example/b\n7", "another log"), ("\n", "\r\n", "damaged"), ("extra e", "extra *", "damaged"), ("extra e", "extra *e", "damaged"), (f"\u2014 {ORIGIN} ", f"\u2014 {ORIGIN}  ", "damaged"),
         (f"\u2014 {ORIGIN} ", f"- {ORIGIN} ", "has not signed"), (f"\u2014 {WITNESS} ", "\u2014 other.example/w ", "has not cosigned"),
     ],
 )  # fmt: skip
@@ -120,8 +120,27 @@ def test_what_is_proven_must_be_an_entry() -> None:
 def test_size_is_bounded() -> None:
     assert verify_proof.MAX_CHARACTERS == 200_000
     text = SMALL.proof(3)
-    padding = f"\u2014 filler {'A' * 8}\n"
-    room = (200_000 - len(text)) // len(padding)
-    assert verify(text + padding * room, VKEY).index == 3
+    filler = "\u2014 filler " + "A" * (200_000 - len(text) - 10)
+    filler = filler[: len(filler) - len(filler.split(" ")[2]) % 4]
+    exact = text + filler + "\n" * (200_000 - len(text) - len(filler))
+    assert len(exact) == 200_000
+    assert verify(exact, VKEY).index == 3
     with pytest.raises(ProofRefused, match="damaged"):
-        verify(text + padding * (room + 1), VKEY)
+        verify(exact + "\n", VKEY)
+
+
+def test_base64_holds_nothing_but_base64() -> None:
+    text = SMALL.proof(3)
+    signature = text.rstrip("\n").split("\n")[-3].split(" ")[2]
+    with pytest.raises(ProofRefused, match="damaged"):
+        verify(text.replace(signature, "*" + signature), VKEY)
+    name, identity, encoded = VKEY.split("+", 2)
+    with pytest.raises(ProofRefused):
+        verify(text, f"{name}+{identity}+*{encoded}")
+
+
+def test_a_checkpoint_that_is_cut_off_is_told_as_such() -> None:
+    head, body, _ = SMALL.proof(3).split("\n\n")
+    for damaged in (f"{head}\n\n{body}\n", f"{head}\n\n{ORIGIN}\n7\n\nx"):
+        with pytest.raises(ProofRefused, match="cut off"):
+            verify(damaged, VKEY)

@@ -13,7 +13,7 @@ from armonika.trust.vault.text import MAX_BYTES, clean
 @pytest.mark.parametrize(
     ("value", "wanted"),
     [("a", "a"), ("e\u0301", "é"), ("a\r\nb\rc\td", "a\nb\nc\td"), ("x" * 65536, "x" * 65536), ("é" * 32768, "é" * 32768), (" a ", " a "), ("a" + "\u0323\u0307" * 8, None),
-     ("\u00a0x", "\u00a0x"), ("~", "~"), ("قيمة", "قيمة"), ("a" + "\u0300" * 17 + "b", "à" + "\u0300" * 16 + "b"), ("q" + "\u0301" * 16, "q" + "\u0301" * 16), ("q" + "\u0301" * 17, Invalid),
+     ("\u00a0x", "\u00a0x"), ("~", "~"), ("قيمة" * 9, "قيمة" * 9), ("a!", "a!"), ("\u0301" * 16, "\u0301" * 16), ("\u0301" * 17, Invalid), ("a" + "\u0300" * 17 + "b", "à" + "\u0300" * 16 + "b"), ("q" + "\u0301" * 16, "q" + "\u0301" * 16), ("q" + "\u0301" * 17, Invalid),
      ("q" + "\u0301" * 9 + "q" + "\u0301" * 9, "q" + "\u0301" * 9 + "q" + "\u0301" * 9)],
 )  # fmt: skip
 def test_values(value: str, wanted: object) -> None:
@@ -50,7 +50,7 @@ def test_a_server_is_named_without_user_and_password(dsn: str, wanted: str) -> N
 
 @pytest.mark.parametrize(
     ("address", "wanted"),
-    [("A.b+C@Example.ORG.", "a.b+c@example.org"), (" x@y.z ", "x@y.z"), ("x@münchen.de", "x@xn--mnchen-3ya.de"), ("ｘ@y.z", "x@y.z"), ("STRASSE@y.z", "strasse@y.z"),
+    [("A.b+C@Example.ORG.", "a.b+c@example.org"), (" x@y.z ", "x@y.z"), ("x@münchen.de", "x@xn--mnchen-3ya.de"), ("ｘ@y.z", "x@y.z"), ("STRASSE@y.z", "strasse@y.z"), ("x!y@y.z", "x!y@y.z"), ("x@MÜNCHEN.de", "x@xn--mnchen-3ya.de"), ("x@faß.de", "x@xn--fa-hia.de"),
      ("a" * 64 + "@y.z", "a" * 64 + "@y.z"), ("a@" + "b" * 63 + "." + "c" * 63 + "." + "d" * 63 + "." + "e" * 60, "a@" + "b" * 63 + "." + "c" * 63 + "." + "d" * 63 + "." + "e" * 60)],
 )  # fmt: skip
 def test_addresses_have_one_form(address: str, wanted: str) -> None:
@@ -58,7 +58,7 @@ def test_addresses_have_one_form(address: str, wanted: str) -> None:
 
 
 @pytest.mark.parametrize("address", ["", "x", "@y.z", "x@", "x@y@z.a", ".x@y.z", "x.@y.z", "x..x@y.z", "x@y", "x y@y.z", '"x"@y.z', "x(c)@y.z", "x,y@y.z", "x:y@y.z", "x;y@y.z", "x<y@y.z", "x>y@y.z",
-                                     "x[y@y.z", "x\\y@y.z", "x]y@y.z", "x\u200by@y.z", "x\u0000@y.z", "x@[127.0.0.1]", "x@-y.z", "a" * 65 + "@y.z", "a@" + "b" * 63 + "." + "c" * 63 + "." + "d" * 63 + "." + "e" * 61])  # fmt: skip
+                                     "x[y@y.z", "x\\y@y.z", "x]y@y.z", "x\u200by@y.z", "x\u2028y@y.z", "x\u2029y@y.z", "x\ue000@y.z", "x\u0378@y.z", "x\ud800@y.z", "x@y.z!", "x\u0000@y.z", "x@[127.0.0.1]", "x@-y.z", "a" * 65 + "@y.z", "a@" + "b" * 63 + "." + "c" * 63 + "." + "d" * 63 + "." + "e" * 61])  # fmt: skip
 def test_what_is_no_address(address: str) -> None:
     with pytest.raises(Invalid):
         canonical_email(address)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,7 @@ def test_a_proof_file_is_text_of_the_specification(tmp_path: Path) -> None:
     assert lines[0] == "c2sp.org/tlog-proof@v1"
     assert lines[1].startswith("extra eyJ2IjoxLCJhdWRpdF9pZCI6MX0=")
     assert lines[2] == "index 1"
+    assert lines[3:5] == [base64.b64encode(one).decode() for one in tree.inclusion(log.leaves, 1)]
     assert lines[5] == ""
     assert "\n".join(lines[6:]) == log.checkpoint.decode()
     with pytest.raises(tree.ProofError, match="not the one"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -78,3 +80,34 @@ def test_what_cannot_be_written_is_told_and_leaves_what_was(tmp_path: Path, monk
     with pytest.raises(OSError, match="space"):
         tiles.write_all([(path, b"two")])
     assert path.read_bytes() == b"one"
+
+
+def test_what_is_made_durable_is_the_whole_file_under_another_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, list[str]]] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        state = os.fstat(descriptor)
+        if stat.S_ISREG(state.st_mode):
+            seen.append((state.st_size, sorted(os.listdir(tmp_path / "a" / "b"))))
+        real(descriptor)
+
+    monkeypatch.setattr(tiles.os, "fsync", fsync)
+    before = len(os.listdir("/proc/self/fd"))
+    tiles.write_all([(tmp_path / "a" / "b" / "000", b"x" * 5000)])
+    tiles.write(tmp_path / "a" / "b" / "001", b"y" * 5000)
+    assert seen == [(5000, [".000.new"]), (5000, [".001.new", "000"])]
+    assert len(os.listdir("/proc/self/fd")) == before, "no folder stays open"
+
+
+def test_one_file_of_many_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(28, "No space left on device")
+        real(descriptor)
+
+    monkeypatch.setattr(tiles.os, "fsync", fsync)
+    with pytest.raises(OSError, match="space"):
+        tiles.write_all([(tmp_path / "000", b"x")])

@@ -99,3 +99,21 @@ def test_proofs_are_those_of_the_rfc() -> None:
     assert tree.consistency(LEAVES[:7], 7) == []
     assert len({tuple(tree.inclusion(LEAVES[:7], n)) for n in range(7)}) == 7
     assert list(itertools.chain(*[tree.inclusion(LEAVES[:1], 0)])) == []
+
+
+@pytest.mark.parametrize("size", range(1, 20))
+def test_an_edge_made_of_whole_subtrees_goes_on(size: int) -> None:
+    """Heights are those of the tree: an edge that comes from tiles and one that grew are the same."""
+    edge, begin = [], 0
+    for height in reversed(range(size.bit_length())):
+        if size >> height & 1:
+            edge.append((height, plain_root(LEAVES[begin : begin + (1 << height)])))
+            begin += 1 << height
+    grown = tree.Frontier()
+    for leaf in LEAVES[:size]:
+        grown.append(leaf)
+    assert grown._edge == edge
+    resumed = tree.Frontier(size, edge)
+    for more in range(size, 20):
+        resumed.append(LEAVES[more])
+        assert resumed.root() == plain_root(LEAVES[: more + 1])

@@ -164,7 +164,10 @@ async def export_person(request: Request[Any, Any, State], person: UUID, state: 
     vault: AsyncVault = state.vault
     secret = token_of(request)
     # All datasets in one ask: a person's export is one commit and one answer, however many there are.
-    asks = [Ask(secret, person, dataset.name, list(dataset.ordinals), purpose, reason) for dataset in (await vault.catalogue()).by_id.values()]
+    asks = [
+        Ask(secret, person, dataset.name, list(dataset.ordinals), purpose, reason)
+        for dataset in (await vault.catalogue()).by_id.values()
+    ]
     found: list[Record] = []
     for outcome in await vault.read_many(asks):
         if outcome.error is None:
