@@ -239,7 +239,8 @@ def _claims(policy: Policy, checks: Iterable[str] | None) -> Iterator[Finding]:
         existing, wanted = set(checks), {claim.check for claim in policy.claims} - set(KNOWN_MARKS)
         for name in sorted(wanted - existing - {""}):
             yield Finding(f"claim {name}", "names a check that does not exist.", "Write the check, or mark the claim unproven.")
-        for name in sorted(existing - wanted):
+        # A claim whose check is newer than the policy's version is still marked unproven: marks change with the next version.
+        for name in sorted(existing - wanted - set(declared)):
             yield Finding(f"check {name}", "proves no claim of this policy.", "Bind it to a claim (orphan check).")
 
 

@@ -100,7 +100,7 @@ class KeyDesk:
         with alone(self._config.keys):
             ring = Keyring.open(self._config.keys)
             line = self._known(ring, name, number)
-            if line.state is not KeyState.PRE_ACTIVATION and line.retired_at is None:
+            if ring.epochs.used(name, number) and line.retired_at is None:
                 raise KeyDeskError(f"Living data is under epoch {number} of {name}. Rotate first: `armonika keys rotate {name}`.")
             kept = timedelta(days=self._policy.copies.keep_days)
             if line.retired_at is not None and not early and self._clock() - line.retired_at < kept:

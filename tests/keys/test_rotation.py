@@ -18,7 +18,7 @@ from armonika.supervisor.key_desk import KeyDeskError
 from armonika.trust.keys import Keyring
 from armonika.trust.keys.epochs import now
 from armonika.trust.vault.errors import Duplicate, KeyUnavailable, VaultError
-from armonika.trust.vault.types import NewRecord
+from armonika.trust.vault.types import Created, NewRecord
 from tests.keys.house import House, house
 
 ALL = ["account", "billing", "support", "applicants", "traffic", "rights", "prospects", "staff"]
@@ -270,6 +270,31 @@ def test_destruction_waits_for_living_data_and_for_backups_and_is_for_good(home:
         Keyring.open(copy)
     with pytest.raises(IllegalTransition):
         home.desk.destroy("account", number, "again", early=True)
+
+
+def test_a_write_goes_through_two_changes_of_keys_in_a_row(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    api = home.vault("api")
+    create, tries = api._create, []
+
+    def late(*given: object) -> list[Created]:
+        api.catalogue  # noqa: B018 (it knows the epoch of this moment)
+        tries.append(1)
+        if len(tries) <= 2:
+            home.desk.rotate(["account"], "test")
+        return create(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(api, "_create", late)
+    assert home.read(api, home.people(api)[0])
+    assert len(tries) == 3
+    home.finish_rotation()
+
+
+def test_an_epoch_that_is_compromised_before_its_first_use_can_be_destroyed(home: House) -> None:
+    number = home.desk.prepare(["account"], "test")["account"]
+    home.desk.mark("account", number, KeyState.COMPROMISED, "seen outside before it was used")
+    home.desk.destroy("account", number, "nothing is under it")
+    assert home.desk.sync().epochs.state("account", number) is KeyState.DESTROYED
+    assert home.read(home.vault("api"), home.people(home.vault("api"))[0])
 
 
 def test_tend_does_what_the_policy_says_and_nothing_before(home: House) -> None:

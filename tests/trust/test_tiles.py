@@ -52,6 +52,7 @@ def test_files_are_written_whole_and_replace_what_was_there(tmp_path: Path, monk
     synced: list[int] = []
     real = tiles.os.fsync
     monkeypatch.setattr(tiles.os, "fsync", lambda descriptor: (synced.append(descriptor), real(descriptor))[1])
+    before = os.umask(0o077)
     path = tmp_path / "tile" / "0" / "000"
     tiles.write(path, b"one")
     assert len(synced) == 2, "the file and its folder"
@@ -65,6 +66,7 @@ def test_files_are_written_whole_and_replace_what_was_there(tmp_path: Path, monk
     assert all(one.read_bytes() == content and one.stat().st_mode & 0o777 == 0o644 for one, content in many)
     assert len(synced) == 9 + 2
     tiles.write_all([])
+    os.umask(before)
 
 
 def test_what_cannot_be_written_is_told_and_leaves_what_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,9 +96,9 @@ def test_what_is_made_durable_is_the_whole_file_under_another_name(tmp_path: Pat
 
     monkeypatch.setattr(tiles.os, "fsync", fsync)
     before = len(os.listdir("/proc/self/fd"))
-    tiles.write_all([(tmp_path / "a" / "b" / "000", b"x" * 5000)])
-    tiles.write(tmp_path / "a" / "b" / "001", b"y" * 5000)
-    assert seen == [(5000, [".000.new"]), (5000, [".001.new", "000"])]
+    tiles.write_all([(tmp_path / "a" / "b" / "000", b"x" * 50)])
+    tiles.write(tmp_path / "a" / "b" / "001", b"y" * 50)
+    assert seen == [(50, [".000.new"]), (50, [".001.new", "000"])]
     assert len(os.listdir("/proc/self/fd")) == before, "no folder stays open"
 
 

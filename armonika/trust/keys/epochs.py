@@ -158,6 +158,10 @@ class Epochs:
                 destroy.append((line.compartment, line.epoch))
         return rotate, destroy
 
+    def used(self, name: str, number: int) -> bool:
+        """Whether an epoch was ever active: one that was not, though it may be compromised, has no data under it and no backup that needs it."""
+        return any(step["state"] not in (KeyState.PRE_ACTIVATION, KeyState.COMPROMISED) for step in self._history(name, number))
+
     def wrapped(self) -> dict[str, str]:
         """Wrapped keys by place."""
         return {

@@ -15,7 +15,7 @@ from armonika.trust.vault import codec
 from armonika.trust.vault.catalogue import Catalogue
 from armonika.trust.vault.envelope import Envelope
 from armonika.trust.vault.errors import KeysChanged, KeyUnavailable, Refused, Unavailable, Undeclared, VaultError
-from armonika.trust.vault.reader import CATALOGUE_SECONDS, secret_hash
+from armonika.trust.vault.reader import CATALOGUE_SECONDS, KEY_CHANGES, secret_hash
 from armonika.trust.vault.server import asyncpg_address
 from armonika.trust.vault.types import Actor, Ask, Created, NewRecord, Origin, Outcome, Record, SecretHash
 
@@ -64,12 +64,13 @@ class AsyncVault:
         return self._known[1]
 
     async def _again(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Runs `work`, once more with a fresh catalogue when the keys changed under it: it had written nothing."""
-        try:
-            return await work()
-        except (KeysChanged, KeyUnavailable):
-            self._known = None
-            return await work()
+        """Runs `work`, again with a fresh catalogue when the keys changed under it: it had written nothing. See `VaultReader._again`."""
+        for _ in range(KEY_CHANGES):
+            try:
+                return await work()
+            except (KeysChanged, KeyUnavailable):
+                self._known = None
+        return await work()
 
     async def whoami(self, secret: SecretHash) -> Actor:
         """Who the secret proves. Raises SessionEnded."""

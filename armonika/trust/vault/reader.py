@@ -26,6 +26,9 @@ T = TypeVar("T")
 CATALOGUE_SECONDS = 5.0
 """How long a door may go on with the names of a policy that was replaced; the decisions themselves are always the database's."""
 
+KEY_CHANGES = 3
+"""How many changes of keys one call goes through before its caller hears of them."""
+
 
 def secret_hash(secret: str | bytes) -> SecretHash:
     """SHA-256 of a session secret or token, as the database knows it."""
@@ -129,13 +132,15 @@ class VaultReader:
             return self._known[1]
 
     def _again(self, work: Callable[[], T]) -> T:
-        """Runs `work`, once more with a fresh catalogue when the keys changed under it: it had written nothing."""
-        try:
-            return work()
-        except (KeysChanged, KeyUnavailable):
-            with self._lock:
-                self._known = None
-            return work()
+        """Runs `work`, again with a fresh catalogue when the keys changed under it: it had written nothing. A rotation of little data changes
+        them several times within a second."""
+        for _ in range(KEY_CHANGES):
+            try:
+                return work()
+            except (KeysChanged, KeyUnavailable):
+                with self._lock:
+                    self._known = None
+        return work()
 
     def whoami(self, secret: SecretHash) -> Actor:
         """Who the secret proves. Raises SessionEnded."""
@@ -298,4 +303,4 @@ class VaultReader:
             return
 
 
-__all__ = ["CATALOGUE_SECONDS", "Store", "VaultReader", "secret_hash"]
+__all__ = ["CATALOGUE_SECONDS", "KEY_CHANGES", "Store", "VaultReader", "secret_hash"]

@@ -19,13 +19,14 @@ def clean(value: str) -> str:
     text = unicodedata.normalize("NFC", value.replace("\r\n", "\n").replace("\r", "\n"))
     marks = 0
     for character in text:
-        if (character < " " and character not in "\t\n") or character == "\x7f" or "\x80" <= character <= "\x9f":
+        category = unicodedata.category(character)
+        if category == "Cc" and character not in "\t\n":
             raise Invalid("a value holds a control character")
-        if "\ud800" <= character <= "\udfff":
+        if category == "Cs":
             raise Invalid("a value holds half a character")
         if character in _BIDI:
             raise Invalid("a value holds a character that reverses the direction of text")
-        marks = marks + 1 if character > "\u02ff" and unicodedata.combining(character) else 0
+        marks = marks + 1 if unicodedata.combining(character) else 0
         if marks > 16:
             raise Invalid("a value holds too many marks on one letter")
     if len(text.encode()) > MAX_BYTES:
