@@ -88,11 +88,11 @@ def unwrap(key: bytes, sealed: bytes, aad: bytes) -> bytes:
 
 
 def _open(cipher: AESGCM, sealed: bytes, aad: bytes) -> bytes:
-    if len(sealed) < 1 + NONCE_BYTES + 16 or sealed[:1] != _VERSION:
+    if sealed[:1] != _VERSION:
         raise Unauthentic("unknown ciphertext format")
     try:
         return cipher.decrypt(sealed[1:13], sealed[13:], _VERSION + aad)
-    except InvalidTag:
+    except (InvalidTag, ValueError):
         raise Unauthentic("ciphertext does not belong to this key and place") from None
 
 

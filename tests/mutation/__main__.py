@@ -33,7 +33,9 @@ SECONDS = 8.0
 # Module and the tests that are to notice: none of them starts a server.
 TARGETS = {
     "armonika.rules.key_states": "tests/rules/test_key_states.py",
-    "armonika.rules.rate": "tests/rules/test_rate.py",
+    "armonika.rules.deadlines": "tests/rules/test_deadlines.py",
+    "armonika.rules.password": "tests/rules/test_password.py",
+    "armonika.rules.rate": "tests/rules/test_rate_exact.py",
     "armonika.trust.audit.tree": "tests/trust/test_tree.py",
     "armonika.trust.audit.tiles": "tests/trust/test_tiles.py",
     "armonika.trust.audit.note": "tests/trust/test_notes.py",

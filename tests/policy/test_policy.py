@@ -33,7 +33,11 @@ def test_the_policy_has_no_contradiction_and_all_110_claims() -> None:
     policy = policies.load()
     assert check(policy, checks.names()) == []
     assert len(policy.claims) == len({claim.id for claim in policy.claims}) == 110
-    assert {claim.check for claim in policy.claims} - {"unproven", "attested"} <= set(checks.names()) <= {claim.id for claim in policy.claims}
+    assert (
+        {claim.check for claim in policy.claims} - {"unproven", "attested"}
+        <= set(checks.names())
+        <= {claim.id for claim in policy.claims}
+    )
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def test_sealed_bytes_open_at_their_place_alone(close: object, open_: object) ->
     assert close(KEY, b"value", AAD)[1:13] != sealed[1:13], "a nonce is never used again"  # type: ignore[operator]
     assert open_(KEY, sealed, AAD) == b"value"  # type: ignore[operator]
     assert open_(KEY, close(KEY, b"", AAD), AAD) == b""  # type: ignore[operator]
-    wrong = [(KEY, flipped(sealed, at), AAD) for at in range(len(sealed))] + [(KEY, sealed[:-1], AAD), (KEY, sealed[:28], AAD), (KEY, b"", AAD), (KEY, sealed, b"other"), (bytes(32), sealed, AAD)]  # fmt: skip
+    wrong = [(KEY, flipped(sealed, at), AAD) for at in range(len(sealed))] + [(KEY, sealed[:-1], AAD), *((KEY, sealed[:cut], AAD) for cut in range(len(sealed))), (KEY, sealed, b"other"), (bytes(32), sealed, AAD)]  # fmt: skip
     for arguments in wrong:
         with pytest.raises(Unauthentic):
             open_(*arguments)  # type: ignore[operator]
@@ -135,6 +135,7 @@ def test_a_trial_certificate_is_of_its_host_and_time(days: int, ended: bool) -> 
     assert certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(
         x509.DNSName
     ) == ["host.example"]
+    assert not certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).critical
     with tempfile.NamedTemporaryFile() as file:
         file.write(made)
         file.flush()
