@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pwd
+import random
 import secrets
 import shutil
 import signal
@@ -41,6 +43,19 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def free_ports() -> int:
+    """The first of the 26 ports that a `serve` uses, below those that the system gives to connections."""
+    for first in random.sample(range(12_000, 30_000, 30), 500):
+        try:
+            with contextlib.ExitStack() as stack:
+                for port in (first, first + 1, first + 2, first + 3, first + 4, first + 25):
+                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        return first
+    raise DrillError("No ports are free.")
 
 
 @dataclass

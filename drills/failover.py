@@ -15,7 +15,7 @@ from pathlib import Path
 import psycopg
 
 from armonika.trust.keys.provision import issue_token
-from drills.cluster import Cluster, DrillError, free_port, missing
+from drills.cluster import Cluster, DrillError, free_ports, missing
 from drills.load import Load, lost, unlogged
 
 CHECKOUT = Path(__file__).parents[1]
@@ -39,7 +39,7 @@ def hold(say: object = print, seconds_before: float = 6.0) -> dict[str, float]:
         address = cluster.address()
         with psycopg.connect(psycopg.conninfo.make_conninfo(address, dbname="postgres"), autocommit=True) as admin:
             admin.execute("CREATE DATABASE armonika")
-        port = _ports()
+        port = free_ports()
         environment = {**os.environ, "ARMONIKA_HOME": str(home), "ARMONIKA_PORT": str(port), "ARMONIKA_DATABASE_URL": address}
         with (home / "serve.out").open("wb") as output:
             serve = subprocess.Popen(
@@ -124,12 +124,6 @@ def _verify(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
         timeout=300,
         check=False,
     )
-
-
-def _ports() -> int:
-    while (port := free_port()) > 65000:
-        continue
-    return port
 
 
 def _wait_serving(home: Path, serve: subprocess.Popen[bytes]) -> None:

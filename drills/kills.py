@@ -24,7 +24,7 @@ import psycopg
 
 from armonika.store.embedded import Embedded
 from armonika.trust.keys.provision import issue_token
-from drills.cluster import DrillError, free_port
+from drills.cluster import DrillError, free_ports
 from drills.load import Load, lost, unlogged
 
 CHECKOUT = Path(__file__).parents[1]
@@ -100,7 +100,7 @@ def hold(cycles: int, say: Callable[..., object] = print, seed: int = 1) -> dict
     chance = random.Random(seed)
     home = Path(tempfile.mkdtemp(prefix="armonika-kills-", dir="/var/tmp"))
     home.chmod(0o755)
-    system = System(home, next(port for port in iter(free_port, 0) if port < 65000))
+    system = System(home, free_ports())
     try:
         system.start()
         load = Load(system.port + 2, issue_token(system.admin_dsn, label="drill"))
