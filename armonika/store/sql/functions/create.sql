@@ -28,6 +28,9 @@ BEGIN
     END IF;
     INSERT INTO vault.organisation (org_id) SELECT DISTINCT i.org FROM unnest(new_orgs, new_kinds) AS i (org, kind) WHERE i.org IS NOT NULL AND i.kind IS NOT NULL
         ON CONFLICT DO NOTHING;
+    -- Whoever is being erased or locked at this moment is waited for: the checks that follow see what came of it, and nobody can be erased between
+    -- them and the record. Without it a record could come in behind an erasure and stay.
+    PERFORM FROM vault.subject j WHERE j.subject_id = ANY (subjects) ORDER BY j.subject_id FOR SHARE;
     IF EXISTS (SELECT FROM unnest(subjects) AS i (subject) JOIN vault.tombstone t ON t.subject_id = i.subject) THEN
         RAISE EXCEPTION USING ERRCODE = 'AR403', MESSAGE = 'not allowed';
     END IF;
