@@ -82,7 +82,12 @@ class KeyDesk:
         """
         with alone(self._config.keys):
             ring = Keyring.open(self._config.keys)
-            self._known(ring, name, number)
+            line = self._known(ring, name, number)
+            if line.state is KeyState.PRE_ACTIVATION and state is KeyState.ACTIVE:
+                # It would leave two active epochs in the keyring: only a rotation retires the one before.
+                raise KeyDeskError(
+                    f"Epoch {number} of {name} was never active. `armonika keys rotate {name}` begins to write it."
+                )
             ring.epochs.move(name, number, state, reason)
             ring.save()
         with self._database() as database:

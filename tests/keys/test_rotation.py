@@ -272,6 +272,20 @@ def test_destruction_waits_for_living_data_and_for_backups_and_is_for_good(home:
         home.desk.destroy("account", number, "again", early=True)
 
 
+def test_a_prepared_epoch_becomes_active_by_a_rotation_and_not_by_a_mark(home: House) -> None:
+    number = home.desk.prepare(["account"], "test")["account"]
+    with pytest.raises(KeyDeskError, match="never active"):
+        home.desk.mark("account", number, KeyState.ACTIVE, "a slip")
+    assert home.desk.rotate(["account"], "test") == {"account": number}
+    home.finish_rotation()
+    active = [
+        line.epoch
+        for line in home.desk.sync().epochs.inventory()
+        if (line.compartment, line.state) == ("account", KeyState.ACTIVE)
+    ]
+    assert active == [number]
+
+
 def test_a_write_goes_through_two_changes_of_keys_in_a_row(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
     api = home.vault("api")
     create, tries = api._create, []
