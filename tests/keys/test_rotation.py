@@ -9,8 +9,10 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
+import psycopg
 import pytest
 
 from armonika.rules.key_states import IllegalTransition, KeyState
@@ -179,6 +181,33 @@ def test_the_keeper_goes_on_where_kill_9_ended_it(home: House) -> None:
         )
         == 1
     )
+
+
+def test_a_person_is_erased_while_the_keeper_moves_their_look_up_and_nobody_waits_for_ever(home: House) -> None:
+    api, keeper = home.vault("api"), home.keeper()
+    (person,) = home.people(api)
+    home.desk.rotate(["account"], "test")
+    while keeper._rewrap():
+        pass
+    with psycopg.connect(home.embedded.admin_dsn) as holder, ThreadPoolExecutor(2) as pool:
+        holder.execute(f"SELECT FROM vault.lookup WHERE subject_id = '{person.subject}' FOR UPDATE".encode())
+        moved = pool.submit(lambda: [keeper.step() for _ in range(40)])
+        waiting_for(home, 1)
+        erased = pool.submit(api.erase, home.token, [person.subject], "provide", "integration")
+        waiting_for(home, 2)
+        holder.rollback()
+        assert moved.result(60)[0]
+        assert erased.result(10)
+    home.finish_rotation()
+    assert home.value(f"SELECT count(*) FROM vault.lookup WHERE subject_id = '{person.subject}'") == 0
+
+
+def waiting_for(home: House, count: int) -> None:
+    """Until so many sessions wait for a lock."""
+    end = time.monotonic() + 30
+    while int(str(home.value("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))) < count:
+        assert time.monotonic() < end, "nobody waits"
+        time.sleep(0.01)
 
 
 def test_a_paused_rotation_waits(home: House) -> None:

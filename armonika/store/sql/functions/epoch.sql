@@ -119,6 +119,9 @@ DECLARE done int;
 BEGIN
     PERFORM vault.only_keeper(service);
     PERFORM FROM vault.rotation x WHERE x.door = vault.door() FOR UPDATE;
+    -- In the order in which an erasure of several locks them.
+    PERFORM FROM unnest(subjects, records) AS i (subject, record) JOIN vault.data_key k ON k.subject_id = i.subject AND k.record_id = i.record
+        ORDER BY k.subject_id, k.record_id FOR UPDATE OF k;
     UPDATE vault.data_key k SET epoch = i.new_epoch, kind = 1, wrapped = i.wrapped
     FROM unnest(subjects, records, old_epochs, new_epochs, new_keys) AS i (subject, record, old_epoch, new_epoch, wrapped)
     WHERE k.subject_id = i.subject AND k.record_id = i.record AND k.epoch = i.old_epoch
@@ -153,6 +156,9 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_
 DECLARE done int;
 BEGIN
     PERFORM vault.only_keeper(service);
+    -- The record before its look-ups, as an erasure and a correction do: the new look-ups need it, and these may be ending it.
+    PERFORM FROM unnest(subjects, records) AS i (subject, record) JOIN vault.record r ON r.subject_id = i.subject AND r.record_id = i.record
+        ORDER BY r.subject_id, r.record_id FOR KEY SHARE OF r;
     WITH given AS (
         SELECT * FROM unnest(datasets, ordinals, subjects, records, old_epochs, old_digests, new_epochs, new_digests)
             AS i (dataset, ordinal, subject, record, old_epoch, old_digest, new_epoch, new_digest)

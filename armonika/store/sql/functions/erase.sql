@@ -44,8 +44,11 @@ CREATE OR REPLACE FUNCTION vault.end_records(entry bigint, whom uuid, which uuid
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
 DECLARE gone int;
 BEGIN
+    -- Everybody locks the record before its key and its look-ups, and several in the order of their ids: so no two wait for each other.
+    PERFORM FROM vault.record r WHERE r.subject_id = whom AND r.record_id = ANY (which) ORDER BY r.record_id FOR UPDATE;
     INSERT INTO vault.ended (subject_id, record_id, compartment, epoch, audit_id)
-        SELECT k.subject_id, k.record_id, k.compartment, k.epoch, entry FROM vault.data_key k WHERE k.subject_id = whom AND k.record_id = ANY (which) FOR UPDATE;
+        SELECT k.subject_id, k.record_id, k.compartment, k.epoch, entry FROM vault.data_key k WHERE k.subject_id = whom AND k.record_id = ANY (which)
+        ORDER BY k.record_id FOR UPDATE;
     DELETE FROM vault.record r WHERE r.subject_id = whom AND r.record_id = ANY (which);
     GET DIAGNOSTICS gone = ROW_COUNT;
     RETURN gone;
