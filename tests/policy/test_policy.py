@@ -51,7 +51,7 @@ def test_the_policy_has_no_contradiction_and_all_110_claims() -> None:
         ('claims = ["9b.1", ', "claims = [", "claim 9b.1", "stands in 0 sentences"),
         ('note = "gap G1"', 'note = ""', "sentence 1a+", "orphan"),
         ("sous 10 jours", "sous 30 jours", "sentence 8a (fr)", "other numbers"),
-        ("24 نوفمبر 2026", "25 نوفمبر 2026", "sentence P1 (ar)", "another date"),
+        ("25 نوفمبر 2026", "26 نوفمبر 2026", "sentence P1 (ar)", "another date"),
         ("or Armonika, Cité 08 Mai 45, Bt 5 N°5", "or Armonika, Cité 08 Mai 45, Bt 5 N°6", "sentence 12a (en)", "another address"),
         ('roles = ["site"]\npurpose = "provide"\ndataset = "demo"', 'roles = ["site"]\npurpose = "profiling"\ndataset = "demo"', "rule", "not declared"),
         ('retention = "account_life"', 'retention = "forever"', "field account.name", "retention"),
@@ -119,9 +119,9 @@ def test_a_material_change_needs_a_later_date_and_wording_does_not(before: str, 
     old, new = policies.load(), changed(before, after)
     assert any(change.material for change in diff(old, new)) is material
     assert bool(succession(old, new)), "the version must change either way"
-    renamed = parse(new.document.replace('version = "1.1"', 'version = "1.2"'))
+    renamed = parse(new.document.replace('version = "1.2"', 'version = "1.3"'))
     assert bool(succession(old, renamed)) is material
-    dated = parse(renamed.document.replace('effective_from = "2026-11-24"', 'effective_from = "2027-01-01"'))
+    dated = parse(renamed.document.replace('effective_from = "2026-11-25"', 'effective_from = "2027-01-01"'))
     assert succession(old, dated) == []
 
 
@@ -141,7 +141,7 @@ def test_the_catalogue_names_only_what_is_declared() -> None:
     compiled = catalogue(policies.load())
     assert {"role", "purpose", "dataset", "operation", "scope", "fields"} == set(compiled["rules"][0])
     assert all(rule["fields"] for rule in compiled["rules"])
-    assert compiled["effective_from"] == "2026-11-24T00:00:00+01:00"
+    assert compiled["effective_from"] == "2026-11-25T00:00:00+01:00"
 
 
 def test_numbers_and_dates_are_read_alike_in_three_languages() -> None:

@@ -48,7 +48,7 @@ ANSWERS: dict[str, Any] = {
     "lift_restriction": {"entry": 4716, "erased": 0, "kept": 0},
     "look_up": {"people": [_TAGGED]},
     "policy": {
-        "version": "1.1", "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        "version": "1.2", "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
         "datasets": {"account": ["name", "email", "company", "phone", "role"]}, "purposes": ["provide", "secure"], "reasons": ["integration", "own-view"],
     },
     "create_people": {"results": [{"status": 201, "made": _MADE}]},
