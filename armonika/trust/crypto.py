@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
@@ -96,14 +97,18 @@ def _open(cipher: AESGCM, sealed: bytes, aad: bytes) -> bytes:
         raise Unauthentic("ciphertext does not belong to this key and place") from None
 
 
-def opener(key: bytes) -> AESGCM:
-    """A cipher for several values of one record; use with `open_with`."""
-    return AESGCM(key)
-
-
-def open_with(cipher: AESGCM, sealed: bytes, aad: bytes) -> bytes:
-    """As `unseal`, with a cipher from `opener`."""
-    return _open(cipher, sealed, aad)
+def unseal_all(key: bytes, sealed: Sequence[bytes], aad: bytes, places: Sequence[bytes]) -> list[bytes]:
+    """As `unseal`, for several values under one key: each is bound to `aad ‖ its place`. Raises `Unauthentic` when one of them does not open."""
+    decrypt, bound = AESGCM(key).decrypt, _VERSION + aad
+    try:
+        opened = [
+            decrypt(one[1:13], one[13:], bound + place) for one, place in zip(sealed, places, strict=True) if one[:1] == _VERSION
+        ]
+    except (InvalidTag, ValueError):
+        raise Unauthentic("ciphertext does not belong to this key and place") from None
+    if len(opened) != len(sealed):
+        raise Unauthentic("unknown ciphertext format")
+    return opened
 
 
 def hpke_generate() -> tuple[bytes, bytes]:

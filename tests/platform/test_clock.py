@@ -102,12 +102,12 @@ def test_a_clock_that_is_set_back_or_forth_opens_nothing_and_leaves_the_log_whol
         ]
         (ticket, _) = raw.execute(ask, row).fetchone() or (None, None)
         assert ticket is not None
-        assert raw.execute(codec.percent(codec.TAKE), [[secret], [ticket]]).fetchall(), "positive control: at once it opens"
+        assert raw.execute(codec.percent(codec.TAKE), [[secret], [ticket], [1]]).fetchall(), "positive control: at once it opens"
         (ticket, _) = raw.execute(ask, row).fetchone() or (None, None)
         moved.set("-1h")
-        assert raw.execute(codec.percent(codec.TAKE), [[secret], [ticket]]).fetchall() == []
+        assert raw.execute(codec.percent(codec.TAKE), [[secret], [ticket], [1]]).fetchall() == []
         moved.set("+1h")
-        assert raw.execute(codec.percent(codec.TAKE), [[secret], [ticket]]).fetchall() == [], "nor does an old one later"
+        assert raw.execute(codec.percent(codec.TAKE), [[secret], [ticket], [1]]).fetchall() == [], "nor does an old one later"
 
     moved.set("+800d")
     with pytest.raises(SessionEnded):

@@ -38,10 +38,21 @@ def test_the_ciphertext_is_aes_gcm_with_the_version_in_its_place() -> None:
 
     sealed = crypto.seal(KEY, b"value", AAD)
     assert AESGCM(KEY).decrypt(sealed[1:13], sealed[13:], b"\x01" + AAD) == b"value"
-    cipher = crypto.opener(KEY)
-    assert crypto.open_with(cipher, sealed, AAD) == b"value"
-    with pytest.raises(Unauthentic):
-        crypto.open_with(cipher, sealed, b"other")
+
+
+def test_several_values_open_together_or_not_at_all() -> None:
+    sealed = [crypto.seal(KEY, b"value %d" % number, AAD + b"%d" % number) for number in range(3)]
+    places = [b"0", b"1", b"2"]
+    assert crypto.unseal_all(KEY, sealed, AAD, places) == [b"value 0", b"value 1", b"value 2"]
+    assert crypto.unseal_all(KEY, [], AAD, []) == []
+    wrong = [
+        (bytes(32), sealed, AAD, places), (KEY, sealed, b"other", places), (KEY, sealed, AAD, [b"0", b"2", b"1"]), (KEY, sealed, AAD, places[:2]),
+        (KEY, [*sealed[:2], b""], AAD, places), (KEY, [*sealed[:2], b"\x01"], AAD, places),
+        *((KEY, [*sealed[:2], flipped(sealed[2], at)], AAD, places) for at in range(len(sealed[2]))),
+    ]  # fmt: skip
+    for arguments in wrong:
+        with pytest.raises(Unauthentic):
+            crypto.unseal_all(*arguments)
 
 
 def test_hashes() -> None:

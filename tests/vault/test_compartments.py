@@ -7,7 +7,7 @@ import pytest
 
 from armonika.trust import crypto
 from armonika.trust.vault import secret_hash
-from armonika.trust.vault.envelope import Envelope
+from armonika.trust.vault.envelope import Envelope, Layout
 from armonika.trust.vault.errors import KeyUnavailable, Refused, SessionEnded
 from armonika.trust.vault.types import NewRecord
 from tests.doors import Doors
@@ -38,9 +38,11 @@ def test_all_that_the_site_holds_opens_nothing_of_staff(doors: Doors) -> None:
     dataset = doors.console.catalogue.dataset("staff")
     record, kind, epoch, wrapped, present, versions, ciphertexts = row
     with pytest.raises(KeyUnavailable):
-        Envelope(site).open(dataset, made.subject, record, kind, epoch, wrapped, present, versions, ciphertexts)  # type: ignore[arg-type, attr-defined]
+        Envelope(site).open(Layout(dataset, present), made.subject, record, kind, epoch, wrapped, versions, ciphertexts)  # type: ignore[arg-type, attr-defined]
     console = doors.server.provisioned.credentials("console")  # type: ignore[attr-defined]
-    values, _ = Envelope(console).open(dataset, made.subject, record, kind, epoch, wrapped, present, versions, ciphertexts)  # type: ignore[arg-type, attr-defined]
+    values, _ = Envelope(console).open(
+        Layout(dataset, present), made.subject, record, kind, epoch, wrapped, versions, ciphertexts
+    )  # type: ignore[arg-type, attr-defined]
     assert values["name"] == "Z", "positive control: the console's keys do open it"
     held = [
         key for keys in site.compartments.values() for e in keys.epochs.values() for key in (e.kek, e.index, e.private) if key

@@ -22,6 +22,10 @@ from armonika.trust.vault.types import Actor, Ask, Created, NewRecord, Origin, O
 T = TypeVar("T")
 
 
+async def _as_it_is(_: Any) -> None:
+    """Nothing to undo between two uses of a connection: every statement is one call of a function, committed by itself. Spares a round trip each."""
+
+
 class AsyncVault:
     """Everything that one asynchronous door may do. The same meaning as `Vault`."""
 
@@ -36,7 +40,7 @@ class AsyncVault:
         """The vault as `credentials.door`; `dsn` names the server, or several of which one takes writes."""
         pool = await asyncpg.create_pool(
             asyncpg_address(dsn), user=credentials.database_user, password=credentials.database_password, min_size=1, max_size=size,
-            command_timeout=15, timeout=5,
+            command_timeout=15, timeout=5, reset=_as_it_is,
             server_settings={"application_name": f"armonika {credentials.door}", "jit": "off"},
         )  # fmt: skip
         return cls(credentials, pool)
@@ -87,14 +91,13 @@ class AsyncVault:
 
     async def _read_many(self, asks: Sequence[Ask]) -> list[Outcome]:
         catalogue = await self.catalogue()
-        columns, positions, errors = codec.ask_parameters(catalogue, asks)
-        answers = await self._rows(codec.ASK, columns) if positions else []
-        tickets = [row[0] for row in answers if row[0] is not None]
-        secrets = [secret for secret, row in zip(columns[0], answers, strict=True) if row[0] is not None]
+        asked, positions, errors = codec.ask_parameters(catalogue, asks)
+        answers = await self._rows(codec.ASK, asked) if positions else []
         granted: Mapping[int, list[Record] | VaultError] = {}
-        if tickets:
-            granted = codec.open_rows(catalogue, self._envelope, await self._rows(codec.TAKE, [secrets, tickets]), tickets)
-        return codec.outcomes(len(asks), positions, [(row[0], row[1]) for row in answers], granted, errors)
+        taking = codec.take_parameters(asked, answers)
+        if taking[1]:
+            granted = codec.open_rows(catalogue, self._envelope, await self._rows(codec.TAKE, taking), taking[1])
+        return codec.outcomes(len(asks), positions, answers, granted, errors)
 
     async def read(self, secret: SecretHash, subject: UUID, dataset: str, fields: Sequence[str], purpose: str, reason: str,
                    reference: str | None = None, record: UUID | None = None) -> list[Record]:  # fmt: skip
@@ -131,9 +134,9 @@ class AsyncVault:
             ticket = rows[0][0]
             if ticket is None:
                 raise codec.verdict_error(2)
-            found = codec.open_rows(catalogue, self._envelope, await self._rows(codec.TAKE, [[secret], [ticket]]), [ticket]).get(
-                0, []
-            )
+            found = codec.open_rows(
+                catalogue, self._envelope, await self._rows(codec.TAKE, [[secret], [ticket], [1]]), [ticket]
+            ).get(0, [])
             if isinstance(found, VaultError):
                 raise found
             return found
@@ -174,7 +177,7 @@ class AsyncVault:
             answer = (await self._rows(codec.ASK, columns))[0]
             if answer[0] is None:
                 raise codec.verdict_error(answer[1])
-            rows = await self._rows(codec.TAKE, [[secret], [answer[0]]])
+            rows = await self._rows(codec.TAKE, [[secret], [answer[0]], [1]])
             if len(rows) != 1:
                 raise codec.verdict_error(3)
             parameters = codec.correct_parameters(

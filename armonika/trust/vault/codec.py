@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from armonika.trust.vault.catalogue import Catalogue, Dataset
-from armonika.trust.vault.envelope import Envelope
+from armonika.trust.vault.envelope import Envelope, Layout
 from armonika.trust.vault.errors import (
     Duplicate,
     Forbidden,
@@ -29,10 +29,10 @@ from armonika.trust.vault.types import Ask, Created, NewRecord, Origin, Outcome,
 
 ASK = (
     "SELECT ticket, verdict FROM vault.ask($1::bytea[], $2::smallint[], $3::smallint[], $4::smallint[], $5::text[], $6::uuid[], $7::uuid[], "
-    "$8::smallint[], $9::bigint[])"
+    "$8::smallint[], $9::bigint[], $10::int[])"
 )
 ASK_FIND = "SELECT vault.ask_find($1::bytea, $2::smallint, $3::smallint, $4::text, $5::smallint, $6::smallint, $7::int[], $8::bytea[], $9::bigint)"
-TAKE = "SELECT item, subject, record, dataset, kind, epoch, wrapped, fields, versions, ciphertexts FROM vault.take($1::bytea[], $2::bigint[])"
+TAKE = "SELECT item, subject, record, dataset, kind, epoch, wrapped, fields, versions, ciphertexts FROM vault.take($1::bytea[], $2::bigint[], $3::int[])"
 CREATE = (
     "SELECT vault.create($1::bytea, $2::smallint, $3::smallint, $4::text, $5::uuid[], $6::text[], $7::uuid[], $8::uuid[], $9::smallint[], $10::bigint[], "
     "$11::smallint[], $12::smallint[], $13::int[], $14::bytea[], $15::int[], $16::bytea[], $17::int[], $18::smallint[], $19::int[], $20::bytea[], $21::text[])"
@@ -51,6 +51,7 @@ WHOAMI = "SELECT actor, role, org_id, kind, expires_at, auth_at FROM vault.whoam
 CATALOGUE = "SELECT vault.catalogue()"
 
 READ, RELEASE = 1, 8
+_NOTHING = Outcome()
 ORIGINS: Mapping[Origin, int] = {"subject": 1, "organisation": 2, "operator": 3, "system": 4}
 ORIGIN_NAMES: Mapping[int, Origin] = {number: name for name, number in ORIGINS.items()}
 
@@ -95,25 +96,42 @@ def verdict_error(verdict: int) -> VaultError:
 
 def ask_parameters(
     catalogue: Catalogue, asks: Sequence[Ask], what: int = READ
-) -> tuple[list[list[Any]], list[int], dict[int, VaultError]]:
-    """Parallel arrays for `ASK`, the positions that they stand for, and the errors of asks that name what is not declared."""
-    columns: list[list[Any]] = [[], [], [], [], [], [], [], [], []]
-    positions: list[int] = []
+) -> tuple[list[Any], list[int], dict[int, VaultError]]:
+    """Parameters of `ASK`, the positions that its items stand for, and the errors of asks that name what is not declared.
+
+    Who asks for what and why is sent once for all asks that agree in it.
+    """
+    shapes: dict[tuple[Any, ...], int] = {}
+    rows: list[tuple[Any, ...]] = []
+    subjects, records, of, positions = [], [], [], []
     errors: dict[int, VaultError] = {}
     for position, ask in enumerate(asks):
-        try:
-            dataset = catalogue.dataset(ask.dataset)
-            row = (
-                ask.secret, what, catalogue.purpose(ask.purpose), catalogue.reason(ask.reason), ask.reference, ask.subject, ask.record, dataset.id,
-                dataset.mask(ask.fields),
-            )  # fmt: skip
-        except VaultError as error:
-            errors[position] = error
-            continue
-        for column, value in zip(columns, row, strict=True):
-            column.append(value)
+        key = (ask.secret, ask.dataset, ask.purpose, ask.reason, ask.reference, *ask.fields)
+        shape = shapes.get(key)
+        if shape is None:
+            try:
+                dataset = catalogue.dataset(ask.dataset)
+                rows.append(
+                    (ask.secret, what, catalogue.purpose(ask.purpose), catalogue.reason(ask.reason), ask.reference, dataset.id, dataset.mask(ask.fields))
+                )  # fmt: skip
+            except VaultError as error:
+                errors[position] = error
+                continue
+            shape = shapes[key] = len(rows)
+        subjects.append(ask.subject)
+        records.append(ask.record)
+        of.append(shape)
         positions.append(position)
-    return columns, positions, errors
+    secrets, whats, purposes, reasons, references, datasets, masks = (
+        [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(7)]
+    )
+    return [secrets, whats, purposes, reasons, references, subjects, records, datasets, masks, of], positions, errors
+
+
+def take_parameters(asked: Sequence[Any], answers: Sequence[Sequence[Any]]) -> list[list[Any]]:
+    """Parameters of `TAKE` from those of `ASK` and its rows: secrets, the granted tickets, and which secret each is of."""
+    granted = [(row[0], shape) for row, shape in zip(answers, asked[9], strict=True) if row[0] is not None]
+    return [asked[0], [ticket for ticket, _ in granted], [shape for _, shape in granted]]
 
 
 def open_rows(
@@ -121,34 +139,43 @@ def open_rows(
 ) -> dict[int, list[Record] | VaultError]:
     """Decrypted records by item number (from 0) of the take. A record that does not open is that item's error alone."""
     opened: dict[int, list[Record] | VaultError] = {}
+    layouts: dict[tuple[int, int], Layout] = {}
     for item, subject, record, dataset_id, kind, epoch, wrapped, fields, versions, ciphertexts in rows:
         index = item - 1
-        so_far = opened.setdefault(index, [])
-        if isinstance(so_far, VaultError):
+        so_far = opened.get(index)
+        if so_far is None:
+            so_far = opened[index] = []
+        elif isinstance(so_far, VaultError):
             continue
-        dataset = catalogue.by_id.get(dataset_id)
         try:
-            if dataset is None:
-                raise Tampered("a record is of no declared dataset")
-            values, seen = envelope.open(dataset, subject, record, kind, epoch, wrapped, fields, versions, ciphertexts)
+            layout = layouts.get((dataset_id, fields))
+            if layout is None:
+                dataset = catalogue.by_id.get(dataset_id)
+                if dataset is None:
+                    raise Tampered("a record is of no declared dataset")
+                layout = layouts[dataset_id, fields] = Layout(dataset, fields)
+            values, seen = envelope.open(layout, subject, record, kind, epoch, wrapped, versions, ciphertexts)
         except VaultError as error:
             opened[index] = error
             continue
-        so_far.append(Record(subject, record, dataset.name, values, seen, tickets[index]))
+        so_far.append(Record(subject, record, layout.dataset.name, values, seen, tickets[index]))
     return opened
 
 
-def outcomes(count: int, positions: Sequence[int], answers: Sequence[tuple[int | None, int]], granted: Mapping[int, list[Record] | VaultError],
+def outcomes(count: int, positions: Sequence[int], answers: Sequence[Sequence[Any]], granted: Mapping[int, list[Record] | VaultError],
     errors: Mapping[int, VaultError]) -> list[Outcome]:  # fmt: skip
     """Per-item results in the order of the asks. `granted` is by position among the granted tickets."""
-    result = [Outcome(error=errors.get(position)) for position in range(count)]
+    result = [_NOTHING] * count
+    for position, error in errors.items():
+        result[position] = Outcome(error=error)
     number = 0
     for position, (ticket, verdict) in zip(positions, answers, strict=True):
         if ticket is None:
             result[position] = Outcome(error=verdict_error(verdict))
             continue
-        found = granted.get(number, [])
-        result[position] = Outcome(error=found) if isinstance(found, VaultError) else Outcome(records=found)
+        found = granted.get(number)
+        if found is not None:
+            result[position] = Outcome(error=found) if isinstance(found, VaultError) else Outcome(found)
         number += 1
     return result
 

@@ -20,6 +20,7 @@ from armonika.trust.vault.text import clean
 KIND_WRAPPED, KIND_SEALED = 1, 2
 _VALUE = b"armonika/value/1\0"
 _KEY = b"armonika/key/1\0"
+_FIRST = (1).to_bytes(4, "big")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +35,26 @@ class Sealed:
     lookups: Sequence[tuple[int, int, bytes]]
 
 
+class Layout:
+    """Where the fields of a set (a bit mask) stand in a record of a dataset, and what their values are bound to: worked out once for many records."""
+
+    __slots__ = ("dataset", "fields", "place")
+
+    def __init__(self, dataset: Dataset, mask: int) -> None:
+        self.dataset, self.place = dataset, _labelled(dataset.compartment.encode())
+        self.fields = [
+            (ordinal - 1, name, label := _labelled(dataset.labels[name]), label + _FIRST)
+            for ordinal, name in dataset.names.items()
+            if mask >> (ordinal - 1) & 1
+        ]
+
+
+def _labelled(name: bytes) -> bytes:
+    return bytes((len(name),)) + name
+
+
 def _place(subject: UUID, record: UUID, compartment: str) -> bytes:
-    name = compartment.encode()
-    return subject.bytes + record.bytes + bytes((len(name),)) + name
+    return subject.bytes + record.bytes + _labelled(compartment.encode())
 
 
 class Envelope:
@@ -68,28 +86,27 @@ class Envelope:
         return Sealed(mask, kind, number, wrapped, ciphertexts, lookups)
 
     def open(
-        self, dataset: Dataset, subject: UUID, record: UUID, kind: int, epoch: int, wrapped: bytes, fields: int, versions: Sequence[int | None],
+        self, layout: Layout, subject: UUID, record: UUID, kind: int, epoch: int, wrapped: bytes, versions: Sequence[int | None],
         ciphertexts: Sequence[bytes | None],
     ) -> tuple[dict[str, str], dict[str, int]]:  # fmt: skip
         """Values and versions by field name. Raises Tampered when anything is not in its place, KeyUnavailable without the key."""
-        place = _place(subject, record, dataset.compartment)
-        cipher = crypto.opener(self._data_key(dataset.compartment, place, kind, epoch, wrapped))
-        values: dict[str, str] = {}
+        place = subject.bytes + record.bytes + layout.place
+        data_key = self._data_key(layout.dataset.compartment, place, kind, epoch, wrapped)
         seen: dict[str, int] = {}
-        prefix = _VALUE + place
+        sealed: list[bytes] = []
+        places: list[bytes] = []
         try:
-            for ordinal, name in dataset.names.items():
-                if fields >> (ordinal - 1) & 1:
-                    version, ciphertext = versions[ordinal - 1], ciphertexts[ordinal - 1]
-                    if version is None or ciphertext is None:
-                        raise Tampered("a value is missing from its record")
-                    label = dataset.labels[name]
-                    aad = prefix + bytes((len(label),)) + label + version.to_bytes(4, "big")
-                    values[name] = crypto.open_with(cipher, ciphertext, aad).decode()
-                    seen[name] = version
+            for index, name, label, first in layout.fields:
+                version, ciphertext = versions[index], ciphertexts[index]
+                if version is None or ciphertext is None:
+                    raise Tampered("a value is missing from its record")
+                seen[name] = version
+                sealed.append(ciphertext)
+                places.append(first if version == 1 else label + version.to_bytes(4, "big"))
+            opened = crypto.unseal_all(data_key, sealed, _VALUE + place, places)
         except (crypto.Unauthentic, IndexError):
             raise Tampered("a value does not belong to its person, record, field and version") from None
-        return values, seen
+        return {name: value.decode() for name, value in zip(seen, opened, strict=True)}, seen
 
     def reseal(
         self,
@@ -119,8 +136,7 @@ class Envelope:
         return list(dataset.indexing), [self.digest(dataset, field, value, epoch) for epoch in dataset.indexing]
 
     def _value(self, data_key: bytes, place: bytes, dataset: Dataset, field: str, version: int, value: str) -> bytes:
-        label = dataset.labels[field]
-        aad = _VALUE + place + bytes((len(label),)) + label + version.to_bytes(4, "big")
+        aad = _VALUE + place + _labelled(dataset.labels[field]) + version.to_bytes(4, "big")
         return crypto.seal(data_key, clean(value).encode(), aad)
 
     def _digest(self, dataset: Dataset, field: str, value: str, index_key: bytes) -> bytes:

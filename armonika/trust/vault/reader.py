@@ -158,11 +158,10 @@ class VaultReader:
 
     def _read_many(self, asks: Sequence[Ask]) -> list[Outcome]:
         catalogue = self.catalogue
-        columns, positions, errors = codec.ask_parameters(catalogue, asks)
-        answers = self._store.rows(codec.ASK, columns, repeat=True) if positions else []
-        tickets = [ticket for ticket, _ in answers if ticket is not None]
-        secrets = [secret for secret, (ticket, _) in zip(columns[0], answers, strict=True) if ticket is not None]
-        return codec.outcomes(len(asks), positions, [(t, v) for t, v in answers], self._take(catalogue, secrets, tickets), errors)
+        asked, positions, errors = codec.ask_parameters(catalogue, asks)
+        answers = self._store.rows(codec.ASK, asked, repeat=True) if positions else []
+        granted = self._take(catalogue, *codec.take_parameters(asked, answers))
+        return codec.outcomes(len(asks), positions, answers, granted, errors)
 
     def read(self, secret: SecretHash, subject: UUID, dataset: str, fields: Sequence[str], purpose: str, reason: str, reference: str | None = None,
              record: UUID | None = None) -> list[Record]:  # fmt: skip
@@ -201,17 +200,17 @@ class VaultReader:
         )
         if ticket is None:
             raise codec.verdict_error(2)
-        found = self._take(catalogue, [secret], [ticket]).get(0, [])
+        found = self._take(catalogue, [secret], [ticket], [1]).get(0, [])
         if isinstance(found, VaultError):
             raise found
         return found
 
     def _take(
-        self, catalogue: Catalogue, secrets: Sequence[bytes], tickets: Sequence[int]
+        self, catalogue: Catalogue, secrets: Sequence[bytes], tickets: Sequence[int], holders: Sequence[int]
     ) -> Mapping[int, list[Record] | VaultError]:
         if not tickets:
             return {}
-        rows = self._store.rows(codec.TAKE, [list(secrets), list(tickets)], repeat=True)
+        rows = self._store.rows(codec.TAKE, [secrets, tickets, holders], repeat=True)
         return codec.open_rows(catalogue, self._envelope, rows, tickets)
 
     def describe(self, secret: SecretHash, subject: UUID, purpose: str, reason: str, reference: str | None = None) -> list[Held]:

@@ -1,12 +1,14 @@
-"""What goes into the vault and what comes out."""
+"""What goes into the vault and what comes out. What a batch makes hundreds of is a struct, ten times cheaper to make than a frozen dataclass."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, NewType
 from uuid import UUID
+
+import msgspec
 
 SecretHash = NewType("SecretHash", bytes)
 """SHA-256 of a session secret, API token or service secret: 32 bytes. Make it with `armonika.trust.vault.secret_hash`."""
@@ -26,8 +28,7 @@ class Actor:
     auth_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True, gc=False):
     """One read: who, whom, what, for which purpose and reason. `record` narrows to one record."""
 
     secret: SecretHash
@@ -40,8 +41,7 @@ class Ask:
     record: UUID | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True, gc=False):
     """A decrypted record: `values` by field name; `versions` by field name; `ticket` is the audit row's id."""
 
     subject: UUID
@@ -105,9 +105,8 @@ class Access:
     leaf: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """Result of one item of a batch: records, or the error that this item alone met."""
 
-    records: Sequence[Record] = field(default_factory=tuple)
+    records: Sequence[Record] = ()
     error: Exception | None = None

@@ -93,7 +93,7 @@ class Vault(VaultReader):
         ((ticket, verdict),) = self._store.rows(codec.ASK, columns)
         if ticket is None:
             raise codec.verdict_error(verdict)
-        rows = self._store.rows(codec.TAKE, [[secret], [ticket]])
+        rows = self._store.rows(codec.TAKE, [[secret], [ticket], [1]])
         if len(rows) != 1:
             raise codec.verdict_error(3)
         parameters = codec.correct_parameters(

@@ -1,50 +1,52 @@
 -- The first step of a read: decide and write one audit row an item. Returns ticket numbers, never a ciphertext nor a wrapped key.
--- Parallel arrays, one element an item. `whats` is 1 (read) or 8 (release of the key for a correction, allowed by the rule for `correct`).
+-- Parallel arrays. Items are `subjects`, `records` and `shapes`; who asks for what and why (the other arrays) is looked up once a shape, and `shapes`
+-- names the shape of each item, from 1. Without `shapes` each item has one of its own. `whats` is 1 (read) or 8 (release of the key for a correction,
+-- allowed by the rule for `correct`).
+DROP FUNCTION IF EXISTS vault.ask(bytea[], smallint[], smallint[], smallint[], text[], uuid[], uuid[], smallint[], bigint[]);
 CREATE OR REPLACE FUNCTION vault.ask(secrets bytea[], whats smallint[], purposes smallint[], reasons smallint[], refs text[], subjects uuid[], records uuid[],
-    datasets smallint[], masks bigint[]) RETURNS TABLE (item int, ticket bigint, verdict smallint)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+    datasets smallint[], masks bigint[], shapes int[] DEFAULT NULL) RETURNS TABLE (item int, ticket bigint, verdict smallint)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     tx xid8 := pg_current_xact_id();
     pol int := vault.policy_in_force();
     here text := vault.door();
 BEGIN
     RETURN QUERY
-    -- What the policy says of a role, purpose, dataset and set of fields is looked up once for all items of that shape.
-    WITH asked AS MATERIALIZED (
-        SELECT a.n, a.what, a.purpose, a.reason, a.ref, a.subject, a.record, a.dataset, a.mask, s.secret_hash, s.actor, s.role, s.kind, s.org_id AS actor_org,
-            s.scope_operations, s.scope_purposes, s.scope_compartments, j.subject_id AS found, j.org_id AS found_org, j.state
-        FROM unnest(secrets, whats, purposes, reasons, refs, subjects, records, datasets, masks) WITH ORDINALITY
-            AS a (secret, what, purpose, reason, ref, subject, record, dataset, mask, n)
-        LEFT JOIN vault.session s ON s.secret_hash = a.secret AND s.revoked_at IS NULL AND s.door = here
+    WITH shape AS MATERIALIZED (
+        SELECT h.k, h.what, h.purpose, h.reason, h.ref, h.dataset, h.mask, s.secret_hash, s.actor, s.role, s.org_id AS actor_org, r.scope_all, r.scope_own, r.scope_org,
+            CASE
+                WHEN s.secret_hash IS NULL THEN 1
+                WHEN h.mask IS NULL OR h.mask = 0 OR h.ref !~ '^[A-Z]{1,8}-?[0-9]{1,12}$' OR h.what NOT IN (1, 8) OR r.scope_all IS NULL THEN 2
+                WHEN s.kind = 'token' AND NOT (
+                    coalesce(CASE h.what WHEN 8 THEN 5 ELSE h.what END = ANY (s.scope_operations), true) AND coalesce(h.purpose = ANY (s.scope_purposes), true)
+                    AND (s.scope_compartments IS NULL OR EXISTS (SELECT FROM vault.dataset x WHERE x.id = h.dataset AND x.compartment = ANY (s.scope_compartments)))) THEN 2
+                ELSE 0
+            END AS refusal,
+            EXISTS (SELECT FROM vault.declared_purpose q WHERE q.policy_id = pol AND q.purpose = h.purpose AND q.while_restricted) AS while_restricted
+        FROM unnest(secrets, whats, purposes, reasons, refs, datasets, masks) WITH ORDINALITY AS h (secret, what, purpose, reason, ref, dataset, mask, k)
+        LEFT JOIN vault.session s ON s.secret_hash = h.secret AND s.revoked_at IS NULL AND s.door = here
             AND s.expires_at > clock_timestamp() AND s.created_at <= clock_timestamp() + interval '5 seconds'
-        LEFT JOIN vault.subject j ON j.subject_id = a.subject
-    ), ruled AS MATERIALIZED (
-        SELECT x.*, r.scope_all, r.scope_own, r.scope_org
-        FROM (SELECT DISTINCT a.role, a.purpose, a.reason, a.dataset, a.what, a.mask FROM asked a WHERE a.role IS NOT NULL) x
-        CROSS JOIN LATERAL (
+        LEFT JOIN LATERAL (
             SELECT bool_or(r.scope = 'all') AS scope_all, bool_or(r.scope = 'own') AS scope_own, bool_or(r.scope = 'org') AS scope_org
             FROM vault.rule r
-            WHERE r.policy_id = pol AND r.role = x.role AND r.purpose = x.purpose AND r.dataset = x.dataset
-              AND r.operation = CASE x.what WHEN 8 THEN 5 ELSE x.what END AND x.mask & ~r.fields = 0
-            HAVING count(*) > 0
-        ) r
-        WHERE EXISTS (SELECT FROM vault.declared_reason d WHERE d.policy_id = pol AND d.reason = x.reason AND d.purpose = x.purpose)
+            WHERE r.policy_id = pol AND r.role = s.role AND r.purpose = h.purpose AND r.dataset = h.dataset
+              AND r.operation = CASE h.what WHEN 8 THEN 5 ELSE h.what END AND h.mask & ~r.fields = 0
+              AND EXISTS (SELECT FROM vault.declared_reason d WHERE d.policy_id = pol AND d.reason = h.reason AND d.purpose = h.purpose)
+        ) r ON true
     ), judged AS MATERIALIZED (
-        SELECT a.n, a.what, a.purpose, a.reason, a.ref, a.subject, a.record, a.dataset, a.mask, a.actor, a.role,
+        SELECT i.n, i.subject, i.record, h.what, h.purpose, h.reason, h.ref, h.dataset, h.mask, h.actor, h.role,
             (CASE
-                WHEN a.secret_hash IS NULL THEN 1
-                WHEN a.mask IS NULL OR a.mask = 0 OR a.ref !~ '^[A-Z]{1,8}-?[0-9]{1,12}$' OR a.what NOT IN (1, 8) OR u.role IS NULL THEN 2
-                WHEN a.kind = 'token' AND NOT (
-                    coalesce(CASE a.what WHEN 8 THEN 5 ELSE a.what END = ANY (a.scope_operations), true) AND coalesce(a.purpose = ANY (a.scope_purposes), true)
-                    AND (a.scope_compartments IS NULL OR EXISTS (SELECT FROM vault.dataset x WHERE x.id = a.dataset AND x.compartment = ANY (a.scope_compartments)))) THEN 2
-                WHEN a.found IS NULL OR a.state = 'erased' THEN 3
-                WHEN NOT ((u.scope_all) OR (u.scope_own AND a.found = a.actor) OR (u.scope_org AND a.found_org = a.actor_org)) IS TRUE THEN 3
-                WHEN a.state = 'restricted' AND NOT EXISTS (SELECT FROM vault.declared_purpose q WHERE q.policy_id = pol AND q.purpose = a.purpose AND q.while_restricted) THEN 4
+                WHEN h.refusal <> 0 THEN h.refusal
+                WHEN j.subject_id IS NULL OR j.state = 'erased' THEN 3
+                WHEN (h.scope_all OR h.scope_own AND j.subject_id = h.actor OR h.scope_org AND j.org_id = h.actor_org) IS NOT TRUE THEN 3
+                WHEN j.state = 'restricted' AND NOT h.while_restricted THEN 4
                 ELSE 0
             END)::smallint AS verdict,
-            CASE WHEN a.secret_hash IS NOT NULL THEN nextval('vault.audit_number') END AS id
-        FROM asked a
-        LEFT JOIN ruled u ON u.role = a.role AND u.purpose = a.purpose AND u.reason = a.reason AND u.dataset = a.dataset AND u.what = a.what AND u.mask = a.mask
+            CASE WHEN h.secret_hash IS NOT NULL THEN nextval('vault.audit_number') END AS id
+        FROM unnest(subjects, records, shapes) WITH ORDINALITY AS i (subject, record, shape, n)
+        JOIN shape h ON h.k = coalesce(i.shape, i.n)
+        LEFT JOIN vault.subject j ON j.subject_id = i.subject
     ), noted AS (
         INSERT INTO vault.audit (audit_id, at, xact, operation, granted, door, actor, role, subject, record, dataset, fields, purpose, reason, reference, policy_id)
         SELECT j.id, clock_timestamp(), tx, CASE WHEN j.what IN (1, 8) THEN j.what ELSE 1 END, j.verdict = 0, here, j.actor, j.role, j.subject, j.record, j.dataset, coalesce(j.mask, 0),
