@@ -99,6 +99,7 @@ def test_a_clock_that_is_set_back_or_forth_opens_nothing_and_leaves_the_log_whol
             [None],
             [dataset.id],
             [dataset.mask(["name"])],
+            [1],
         ]
         (ticket, _) = raw.execute(ask, row).fetchone() or (None, None)
         assert ticket is not None
