@@ -5,12 +5,13 @@ from __future__ import annotations
 from armonika.client.asynchronous import AsyncClient
 from armonika.client.client import Client
 from armonika.client.retry import Retry
-from armonika.client.types import Checkpoint, Done, Erased, Made, NewPerson, Outcome, Person, Policy, Record, Use
+from armonika.client.types import Checkpoint, Correction, Done, Erased, Made, NewPerson, Outcome, Person, Policy, Record, Use
 
 __all__ = [
     "AsyncClient",
     "Checkpoint",
     "Client",
+    "Correction",
     "Done",
     "Erased",
     "Made",

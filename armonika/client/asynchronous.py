@@ -19,7 +19,7 @@ from armonika.client.exchange import course
 from armonika.client.lines import Lines
 from armonika.client.requests import Call
 from armonika.client.retry import Retry
-from armonika.client.types import Checkpoint, Done, Erased, Made, NewPerson, Outcome, Person, Policy, Record, Use
+from armonika.client.types import Checkpoint, Correction, Done, Erased, Made, NewPerson, Outcome, Person, Policy, Record, Use
 
 T = TypeVar("T")
 
@@ -98,6 +98,22 @@ class AsyncClient:
     async def erase_people(self, people: Sequence[UUID], use: Use) -> list[Outcome[Done]]:
         """Erases up to 1,000 people."""
         return await self._run(requests.erase_people(people, use))
+
+    async def correct_people(self, corrections: Sequence[Correction], use: Use) -> list[Outcome[Done]]:
+        """Corrects up to 1,000 records, each or not at all."""
+        return await self._run(requests.correct_people(corrections, use))
+
+    async def restrict_people(self, people: Sequence[UUID], use: Use) -> list[Outcome[Done]]:
+        """Restricts the processing of up to 1,000 people."""
+        return await self._run(requests.restrict_people(people, use, True))
+
+    async def lift_people(self, people: Sequence[UUID], use: Use) -> list[Outcome[Done]]:
+        """Ends the restriction of up to 1,000 people."""
+        return await self._run(requests.restrict_people(people, use, False))
+
+    async def look_up_people(self, emails: Sequence[str], dataset: str, fields: Iterable[str], use: Use) -> list[Outcome[Person]]:
+        """The person with each of up to 1,000 addresses; NotFound for an address that nobody has."""
+        return await self._run(requests.look_up_people(emails, dataset, list(fields), use))
 
     async def export(self, person: UUID, use: Use) -> AsyncIterator[Record]:
         """Every record that the token may read, as it arrives. Raises ConnectionFailed when the stream breaks off: begin again then."""

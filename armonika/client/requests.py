@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import msgspec
 
 from armonika.client.answers import Answer, Found, checkpoint_of, decode, done_of, outcomes, person_of
-from armonika.client.types import Checkpoint, Done, Erased, Made, NewPerson, Outcome, Person, Policy, Use
+from armonika.client.types import Checkpoint, Correction, Done, Erased, Made, NewPerson, Outcome, Person, Policy, Use
 
 MOST = 1000
 """People in one batch."""
@@ -94,6 +94,31 @@ def erase_people(people: Sequence[UUID], use: Use) -> Call[list[Outcome[Done]]]:
     """POST /v1/people/erase."""
     body = {**_of(use), "people": list(_within(people))}
     return _post("/v1/people/erase", body, lambda answer: outcomes(answer, len(people), done_of))
+
+
+def correct_people(corrections: Sequence[Correction], use: Use) -> Call[list[Outcome[Done]]]:
+    """POST /v1/people/correct."""
+    items = [
+        {
+            "person": item.person, "record": item.record.record, "dataset": item.record.dataset, "values": dict(item.values),
+            **({} if item.overwrite else {"versions": {name: item.record.versions[name] for name in item.values if name in item.record.versions}}),
+        }
+        for item in _within(corrections)
+    ]  # fmt: skip
+    return _post("/v1/people/correct", {**_of(use), "corrections": items}, lambda answer: outcomes(answer, len(items), done_of))
+
+
+def restrict_people(people: Sequence[UUID], use: Use, on: bool) -> Call[list[Outcome[Done]]]:
+    """POST /v1/people/restrict."""
+    body = {**_of(use), "restricted": on, "people": list(_within(people))}
+    return _post("/v1/people/restrict", body, lambda answer: outcomes(answer, len(people), done_of))
+
+
+def look_up_people(emails: Sequence[str], dataset: str, fields: Iterable[str], use: Use) -> Call[list[Outcome[Person]]]:
+    """POST /v1/lookups/batch: a read, with the addresses in the body."""
+    body = {**_of(use), "dataset": dataset, "fields": list(fields), "emails": list(_within(emails))}
+    call = _post("/v1/lookups/batch", body, lambda answer: outcomes(answer, len(emails), lambda result: result.person))
+    return replace(call, repeatable=True)
 
 
 def export(person: UUID, use: Use) -> Call[None]:

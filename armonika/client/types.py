@@ -60,6 +60,16 @@ class Person:
 
 
 @dataclass(frozen=True, slots=True)
+class Correction:
+    """New values of one record of a person as it was read: refused when one of them changed since. `overwrite` does not look."""
+
+    person: UUID
+    record: Record
+    values: Mapping[str, str] = field(repr=False)
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """The audit entry of what was done."""
 

@@ -8,6 +8,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -52,6 +53,74 @@ def test_each_item_fails_alone(api: httpx.Client) -> None:  # noqa: F811
     erased = api.post("/v1/people/erase", json={**USE, "people": ids}).json()["results"]
     assert [item["status"] for item in erased] == [200, 404, 200]
     assert [item["status"] for item in api.post("/v1/people/erase", json={**USE, "people": ids}).json()["results"]] == [404] * 3
+
+
+def test_look_ups_corrections_and_restrictions_fail_alone(api: httpx.Client) -> None:  # noqa: F811
+    given = people(3)
+    made = [item["made"] for item in api.post("/v1/people/batch", json={**USE, "people": given}).json()["results"]]
+    emails = [item["values"]["email"] for item in given]  # type: ignore[index]
+
+    def found() -> list[dict[str, Any]]:
+        asked = [emails[0].upper(), f"{uuid4().hex}@org.example", "no address", emails[2], emails[2]]
+        body = {**USE, "dataset": "account", "fields": ["name"], "emails": asked}
+        results: list[dict[str, Any]] = api.post("/v1/lookups/batch", json=body).json()["results"]
+        return results
+
+    first = found()
+    assert [item["status"] for item in first] == [200, 404, 422, 200, 200]
+    assert [first[number]["person"]["id"] for number in (0, 3, 4)] == [made[0]["id"], made[2]["id"], made[2]["id"]]
+    entries = [item["person"]["records"][0]["entry"] for item in first if "person" in item]
+    assert len(set(entries)) == 3, "an entry for each look-up"
+
+    def correction(number: int, name: str, version: int | None) -> dict[str, object]:
+        item = {"person": made[number]["id"], "record": made[number]["record"], "dataset": "account", "values": {"name": name}}
+        return item | ({} if version is None else {"versions": {"name": version}})
+
+    wanted = [
+        correction(0, "A", 1),
+        correction(1, "B", 2),
+        {**correction(1, "C", 1), "person": str(uuid4())},
+        correction(2, "D", None),
+    ]
+    results = api.post("/v1/people/correct", json={**USE, "corrections": wanted}).json()["results"]
+    assert [item["status"] for item in results] == [200, 412, 404, 200]
+    read = api.post(
+        "/v1/people/read", json={**USE, "dataset": "account", "fields": ["name"], "people": [one["id"] for one in made]}
+    ).json()["results"]
+    assert [item["person"]["records"][0]["values"]["name"] for item in read] == ["A", "N1", "D"]
+    ids = [made[0]["id"], str(uuid4()), made[1]["id"]]
+    for restricted, status in ((True, 423), (False, 200)):
+        results = api.post("/v1/people/restrict", json={**USE, "restricted": restricted, "people": ids}).json()["results"]
+        assert [item["status"] for item in results] == [200, 404, 200]
+        assert api.get(f"/v1/people/{made[0]['id']}", params=READ).status_code == status
+    for path, body in (
+        ("correct", {"corrections": []}),
+        ("restrict", {"restricted": True, "people": []}),
+        ("restrict", {"people": ids}),
+    ):
+        problem(api.post(f"/v1/people/{path}", json={**USE, **body}), 400)
+
+
+def test_look_ups_at_once_each_get_their_own(api: httpx.Client) -> None:  # noqa: F811
+    given = people(40)
+    made = api.post("/v1/people/batch", json={**USE, "people": given}).json()["results"]
+    fields = [["name"], ["name", "email"]]
+
+    def look_up(number: int) -> dict[str, Any]:
+        body = {**USE, "dataset": "account", "fields": fields[number % 2], "email": given[number]["values"]["email"]}  # type: ignore[index]
+        if number % 5 == 0:
+            body["purpose"] = "billing"
+        return {"status": (answer := api.post("/v1/lookups", json=body)).status_code, **answer.json()}
+
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(look_up, range(40)))
+    for number, answer in enumerate(answers):
+        if number % 5 == 0:
+            assert answer["status"] in (403, 422), "refused for its own purpose alone"
+            continue
+        (person,) = answer["people"]
+        assert person["id"] == made[number]["made"]["id"]
+        assert sorted(person["records"][0]["values"]) == sorted(fields[number % 2])
 
 
 def test_a_request_sent_again_is_done_once(api: httpx.Client) -> None:  # noqa: F811

@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from armonika.client import AsyncClient, Client, NewPerson, Person, Retry, Use, errors
+from armonika.client import AsyncClient, Client, Correction, NewPerson, Person, Retry, Use, errors
 from tests.api.breaking import breaking
 from tests.live import Live
 
@@ -134,6 +134,24 @@ def test_each_item_of_a_batch_fails_alone(make: Maker) -> None:
     read = client.read_people([made.id, uuid4()], "account", ["name"], USE)
     assert read[0].get().records[0].values == {"name": "Nour"}
     assert isinstance(read[1].error, errors.NotFound)
+    nobody = f"{uuid4().hex}@nobody.example"
+    ((name, email),) = [
+        (one.records[0].values["name"], one.records[0].values["email"])
+        for one in [client.read(made.id, "account", ["name", "email"], USE)]
+    ]
+    looked = client.look_up_people([email, nobody], "account", ["name"], USE)
+    assert looked[0].get().id == made.id
+    assert isinstance(looked[1].error, errors.NotFound)
+    record = read[0].get().records[0]
+    corrected = client.correct_people(
+        [Correction(made.id, record, {"name": "Nora"}), Correction(made.id, record, {"name": "Late"})], USE
+    )
+    assert corrected[0].get().entry
+    assert isinstance(corrected[1].error, errors.VersionConflict)
+    assert client.correct_people([Correction(made.id, record, {"name": name}, overwrite=True)], USE)[0].get().entry
+    assert client.restrict_people([made.id], USE)[0].get().entry
+    assert isinstance(client.read_people([made.id], "account", ["name"], USE)[0].error, errors.Restricted)
+    assert client.lift_people([made.id], USE)[0].get().entry
     gone = client.erase_people([made.id, uuid4()], USE)
     assert gone[0].get().entry
     assert isinstance(gone[1].error, errors.NotFound)

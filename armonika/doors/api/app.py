@@ -32,6 +32,7 @@ def build(open_vault: Callable[[], Awaitable[AsyncVault]]) -> Litestar:
         app.state.vault = await open_vault()
         app.state.creations = Creations(app.state.vault)
         app.state.gatherer = Gatherer(app.state.vault.read_many)
+        app.state.finder = Gatherer(app.state.vault.find_many)
         try:
             yield
         finally:

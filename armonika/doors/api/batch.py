@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -15,14 +16,15 @@ from litestar.response import Stream
 
 from armonika.doors.api import once
 from armonika.doors.api.meter import count_items
-from armonika.doors.api.people import NO_STORE, Name, PersonMade, PersonOut, Use, Values, shown, tagged, token_of
+from armonika.doors.api.people import NO_STORE, Email, Name, PersonMade, PersonOut, Use, Values, shown, tagged, token_of
 from armonika.doors.api.problems import content_of
 from armonika.trust.vault import AsyncVault
 from armonika.trust.vault.errors import Duplicate, Invalid, KeyUnavailable, Refused, Undeclared, VaultError
-from armonika.trust.vault.types import Ask, Created, NewRecord, Record, SecretHash
+from armonika.trust.vault.types import Ask, Created, Find, NewRecord, Outcome, Record, SecretHash
 
 MOST = 1000
 _LINES = 100
+_LANES = 4
 
 
 class NewPerson(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -50,6 +52,37 @@ class ReadPeople(Use, forbid_unknown_fields=True, kw_only=True):
 class ErasePeople(Use, forbid_unknown_fields=True, kw_only=True):
     """Up to 1,000 people to erase."""
 
+    people: Annotated[list[UUID], msgspec.Meta(min_length=1, max_length=MOST)]
+
+
+class LookUps(Use, forbid_unknown_fields=True, kw_only=True):
+    """Up to 1,000 exact e-mail addresses."""
+
+    dataset: Name
+    emails: Annotated[list[Email], msgspec.Meta(min_length=1, max_length=MOST)]
+    fields: Annotated[list[Name], msgspec.Meta(min_length=1, max_length=62)]
+
+
+class Correction(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """New values of one record. `versions` are those that the caller read, by field: 412 when one has changed since; a field that is not named was absent."""
+
+    person: UUID
+    record: UUID
+    dataset: Name
+    values: Values
+    versions: dict[Name, Annotated[int, msgspec.Meta(ge=1)]] | None = None
+
+
+class CorrectPeople(Use, forbid_unknown_fields=True, kw_only=True):
+    """Up to 1,000 records to correct."""
+
+    corrections: Annotated[list[Correction], msgspec.Meta(min_length=1, max_length=MOST)]
+
+
+class RestrictPeople(Use, forbid_unknown_fields=True, kw_only=True):
+    """Up to 1,000 people to restrict, or whose restriction is lifted."""
+
+    restricted: bool
     people: Annotated[list[UUID], msgspec.Meta(min_length=1, max_length=MOST)]
 
 
@@ -131,15 +164,7 @@ async def read_people(request: Request[Any, Any, State], data: ReadPeople, state
     vault: AsyncVault = state.vault
     secret = token_of(request)
     asks = [Ask(secret, person, data.dataset, data.fields, data.purpose, data.reason, data.reference) for person in data.people]
-    results = []
-    for person, outcome in zip(data.people, await vault.read_many(asks), strict=True):
-        if outcome.error is not None:
-            results.append(_failed(outcome.error))
-        elif not outcome.records:
-            results.append(_failed(Refused("nothing here")))
-        else:
-            results.append(Result(200, person=tagged(person, list(outcome.records))))
-    return _answer(results)
+    return _answer([_shown(person, outcome) for person, outcome in zip(data.people, await vault.read_many(asks), strict=True)])
 
 
 @post("/v1/people/erase", status_code=200, summary="Erase up to 1,000 people")
@@ -155,6 +180,82 @@ async def erase_people(request: Request[Any, Any, State], data: ErasePeople, sta
     return _answer(
         [Result(200, entry=entries[person]) if person in entries else _failed(Refused("nothing here")) for person in data.people]
     )
+
+
+@post("/v1/people/correct", status_code=200, summary="Correct up to 1,000 records")
+async def correct_people(request: Request[Any, Any, State], data: CorrectPeople, state: State) -> Response[bytes]:
+    """Each record is corrected or refused alone."""
+    count_items(request, len(data.corrections))
+    vault: AsyncVault = state.vault
+    secret = token_of(request)
+
+    async def one(item: Correction) -> int:
+        expected = None if item.versions is None else {name: item.versions.get(name, 0) for name in item.values}
+        return await vault.correct(
+            secret, item.person, item.record, item.values, data.purpose, data.reason, data.reference, dataset=item.dataset, expected=expected,
+            origin="organisation",
+        )  # fmt: skip
+
+    return _answer(await _each([(item.person, partial(one, item)) for item in data.corrections]))
+
+
+@post("/v1/people/restrict", status_code=200, summary="Restrict up to 1,000 people, or lift it")
+async def restrict_people(request: Request[Any, Any, State], data: RestrictPeople, state: State) -> Response[bytes]:
+    """Each person is restricted (or not any longer) or refused alone."""
+    count_items(request, len(data.people))
+    vault: AsyncVault = state.vault
+    secret = token_of(request)
+    return _answer(
+        await _each(
+            [
+                (person, partial(vault.restrict, secret, person, data.restricted, data.purpose, data.reason, data.reference))
+                for person in data.people
+            ]
+        )
+    )
+
+
+async def _each(calls: Sequence[tuple[UUID, Callable[[], Awaitable[int]]]]) -> list[Result]:
+    """The entry, or the error, of each person's call; a few are under way at a time, those of one person one after the other, in the order given."""
+    results = [Result(0)] * len(calls)
+    of_person: dict[UUID, list[int]] = {}
+    for number, (person, _) in enumerate(calls):
+        of_person.setdefault(person, []).append(number)
+    waiting = iter(of_person.values())
+
+    async def lane() -> None:
+        for numbers in waiting:
+            for number in numbers:
+                try:
+                    results[number] = Result(200, entry=await calls[number][1]())
+                except VaultError as error:
+                    results[number] = _failed(error)
+
+    await asyncio.gather(*(lane() for _ in range(_LANES)))
+    return results
+
+
+@post("/v1/lookups/batch", status_code=200, summary="Find up to 1,000 people by exact e-mail")
+async def look_up_people(request: Request[Any, Any, State], data: LookUps, state: State) -> Response[bytes]:
+    """The person with each address, or 404 for it. One entry in the log for each address, whether or not anybody has it."""
+    count_items(request, len(data.emails))
+    vault: AsyncVault = state.vault
+    secret = token_of(request)
+    finds = [
+        Find(secret, data.dataset, "email", email, data.fields, data.purpose, data.reason, data.reference)
+        for email in data.emails
+    ]
+    return _answer(
+        [_shown(None if not outcome.records else outcome.records[0].subject, outcome) for outcome in await vault.find_many(finds)]
+    )
+
+
+def _shown(person: UUID | None, outcome: Outcome) -> Result:
+    if outcome.error is not None:
+        return _failed(outcome.error)
+    if person is None or not outcome.records:
+        return _failed(Refused("nothing here"))
+    return Result(200, person=tagged(person, outcome.records))
 
 
 @get("/v1/people/{person:uuid}/export", summary="Export a person as lines")
@@ -185,4 +286,4 @@ async def export_person(request: Request[Any, Any, State], person: UUID, state: 
     return Stream(lines(), media_type="application/x-ndjson", headers=NO_STORE)
 
 
-HANDLERS = [create_people, read_people, erase_people, export_person]
+HANDLERS = [create_people, read_people, correct_people, erase_people, restrict_people, look_up_people, export_person]

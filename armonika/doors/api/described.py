@@ -31,6 +31,7 @@ SUCCESS: dict[str, tuple[int, str, type | None]] = {
     "create_person": (201, _JSON, PersonMade), "read_person": (200, _JSON, PersonOut), "correct_person": (200, _JSON, Done), "erase_person": (200, _JSON, Done),
     "restrict_person": (200, _JSON, Done), "lift_restriction": (200, _JSON, Done), "look_up": (200, _JSON, Found), "policy": (200, _JSON, PolicyOut),
     "create_people": (200, _JSON, Results), "read_people": (200, _JSON, Results), "erase_people": (200, _JSON, Results),
+    "correct_people": (200, _JSON, Results), "restrict_people": (200, _JSON, Results), "look_up_people": (200, _JSON, Results),
     "export_person": (200, _LINES, None), "log_file": (200, _TEXT, None),
 }  # fmt: skip
 """Status, media type and form of what an operation answers when all is well."""

@@ -36,6 +36,25 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "create_people": {**_USE, "people": [{"dataset": "account", "values": VALUES}]},
     "read_people": {**_USE, "dataset": "account", "fields": ["name", "email"], "people": [PERSON, NOBODY]},
     "erase_people": {**_USE, "people": [PERSON, NOBODY]},
+    "correct_people": {
+        **_USE,
+        "corrections": [
+            {
+                "person": PERSON,
+                "record": RECORD,
+                "dataset": "account",
+                "values": {"name": "Nour Belkacem-Haddad"},
+                "versions": {"name": 1},
+            },
+        ],
+    },
+    "restrict_people": {**_USE, "reference": "CASE-1201", "restricted": True, "people": [PERSON, NOBODY]},
+    "look_up_people": {
+        **_USE,
+        "dataset": "account",
+        "emails": [VALUES["email"], "personne@exemple.dz"],
+        "fields": ["name", "email"],
+    },
 }
 """By the name of the handler."""
 
@@ -54,6 +73,9 @@ ANSWERS: dict[str, Any] = {
     "create_people": {"results": [{"status": 201, "made": _MADE}]},
     "read_people": {"results": [{"status": 200, "person": _TAGGED}, {"status": 404, "problem": _NOT_FOUND}]},
     "erase_people": {"results": [{"status": 200, "entry": 4717}, {"status": 404, "problem": _NOT_FOUND}]},
+    "correct_people": {"results": [{"status": 200, "entry": 4719}]},
+    "restrict_people": {"results": [{"status": 200, "entry": 4720}, {"status": 404, "problem": _NOT_FOUND}]},
+    "look_up_people": {"results": [{"status": 200, "person": _TAGGED}, {"status": 404, "problem": _NOT_FOUND}]},
     "export_person": f'{{"record":"{RECORD}","dataset":"account","values":{{"name":"Nour Belkacem"}},"versions":{{"name":1}},"entry":4718}}\n',
     "log_file": _CHECKPOINT,
 }  # fmt: skip

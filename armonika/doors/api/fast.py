@@ -59,7 +59,7 @@ class FastRead:
         await self._following(scope, receive, send)
 
     async def _read(self, scope: Any, send: Send, person: UUID, asked: dict[str, str]) -> None:
-        gatherer: Gatherer = self._state.gatherer
+        gatherer: Gatherer[Ask] = self._state.gatherer
         headers = [(b"cache-control", b"no-store")]
         try:
             secret = scope.get(SECRET)

@@ -1,27 +1,30 @@
-"""Reads that arrive together share one ask and one take. An item's failure is its own; a full queue refuses at once."""
+"""Reads (and look-ups) that arrive together share one ask and one take. An item's failure is its own; a full queue refuses at once."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
 
 from armonika.trust.vault.errors import Unavailable, VaultError
-from armonika.trust.vault.types import Ask, Outcome, Record
+from armonika.trust.vault.types import Ask, Find, Outcome, Record
 
 MOST = 256
 WAITING = 4096
-ReadMany = Callable[[Sequence[Ask]], Awaitable[list[Outcome]]]
+A = TypeVar("A", Ask, Find)
+ReadMany = Callable[[Sequence[A]], Awaitable[list[Outcome]]]
 
 
-class Gatherer:
+class Gatherer(Generic[A]):
     """At most `lanes` batches are under way; what arrives meanwhile makes the next one."""
 
-    def __init__(self, read_many: ReadMany, lanes: int = 2) -> None:
-        self._read_many, self._lanes = read_many, lanes
-        self._waiting: list[tuple[Ask, asyncio.Future[list[Record]]]] = []
+    def __init__(self, read_many: ReadMany[A], lanes: int = 2) -> None:
+        self._read_many: ReadMany[A] = read_many
+        self._lanes = lanes
+        self._waiting: list[tuple[A, asyncio.Future[list[Record]]]] = []
         self._running: set[asyncio.Task[None]] = set()
 
-    async def read(self, ask: Ask) -> list[Record]:
+    async def read(self, ask: A) -> list[Record]:
         """The records of one ask. Raises the item's own error."""
         if len(self._waiting) >= WAITING:
             raise Unavailable("too many requests wait; try again in a moment")

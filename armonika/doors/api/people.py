@@ -16,7 +16,7 @@ from armonika.doors.api.creations import Creations
 from armonika.doors.api.gather import Gatherer
 from armonika.trust.vault import AsyncVault, secret_hash
 from armonika.trust.vault.errors import Duplicate, Refused, SessionEnded, VersionConflict
-from armonika.trust.vault.types import Ask, Created, NewRecord, Record, SecretHash
+from armonika.trust.vault.types import Ask, Created, Find, NewRecord, Record, SecretHash
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern="^[a-z_][a-z0-9_-]*$")]
 Value = Annotated[str, msgspec.Meta(min_length=1, max_length=65536)]
@@ -48,11 +48,14 @@ class CorrectPerson(Use, forbid_unknown_fields=True, kw_only=True):
     values: Values
 
 
+Email = Annotated[str, msgspec.Meta(min_length=3, max_length=320)]
+
+
 class LookUp(Use, forbid_unknown_fields=True, kw_only=True):
     """An exact e-mail address, in the body and never in an address."""
 
     dataset: Name
-    email: Annotated[str, msgspec.Meta(min_length=3, max_length=320)]
+    email: Email
     fields: Annotated[list[Name], msgspec.Meta(min_length=1, max_length=62)]
 
 
@@ -69,8 +72,8 @@ class RecordOut(msgspec.Struct):
 
     record: UUID
     dataset: str
-    values: dict[str, str]
-    versions: dict[str, int]
+    values: Mapping[str, str]
+    versions: Mapping[str, int]
     entry: int
 
 
@@ -124,23 +127,25 @@ def token_from(values: Sequence[str]) -> SecretHash:
     raise SessionEnded("no token")
 
 
-def shown(subject: UUID, records: list[Record]) -> PersonOut:
+def shown(subject: UUID, records: Sequence[Record]) -> PersonOut:
     """A person as JSON."""
-    return PersonOut(subject, [RecordOut(r.record, r.dataset, dict(r.values), dict(r.versions), r.ticket) for r in records])
+    return PersonOut(subject, [RecordOut(r.record, r.dataset, r.values, r.versions, r.ticket) for r in records])
 
 
-def tagged(subject: UUID, records: list[Record]) -> PersonOut:
+def tagged(subject: UUID, records: Sequence[Record]) -> PersonOut:
     """A person among others: with its validator."""
     out = shown(subject, records)
     out.etag = etag(records)
     return out
 
 
-def etag(records: list[Record]) -> str:
+def etag(records: Sequence[Record]) -> str:
     """A strong validator (RFC 9110 §8.8.3) that names the versions of what was read: `record:field=version,…;…`."""
     return (
         '"'
-        + ";".join(f"{r.record.hex}:" + ",".join(f"{name}={version}" for name, version in r.versions.items()) for r in records)
+        + ";".join(
+            f"{r.record.bytes.hex()}:" + ",".join(f"{name}={version}" for name, version in r.versions.items()) for r in records
+        )
         + '"'
     )
 
@@ -201,7 +206,7 @@ async def read_person(
     reference: Annotated[str | None, Parameter(pattern="^[A-Z]{1,8}-?[0-9]{1,12}$")] = None,
 ) -> Response[bytes]:  # fmt: skip
     """The records of one person in one dataset: `fields` is a list with commas. Audited before anything is answered."""
-    gatherer: Gatherer = state.gatherer
+    gatherer: Gatherer[Ask] = state.gatherer
     records = await gatherer.read(Ask(token_of(request), person, dataset, fields.split(","), purpose, reason, reference))
     if not records:
         raise Refused("nothing here")
@@ -258,9 +263,9 @@ async def _restriction(request: Request[Any, Any, State], person: UUID, data: Us
 @post("/v1/lookups", status_code=200, summary="Find a person by exact e-mail")
 async def look_up(request: Request[Any, Any, State], data: LookUp, state: State) -> Response[bytes]:
     """The person with exactly this address, in any letter case, or an empty list. Audited either way."""
-    vault: AsyncVault = state.vault
-    records = await vault.find(
-        token_of(request), data.dataset, "email", data.email, data.fields, data.purpose, data.reason, data.reference
+    gatherer: Gatherer[Find] = state.finder
+    records = await gatherer.read(
+        Find(token_of(request), data.dataset, "email", data.email, data.fields, data.purpose, data.reason, data.reference)
     )
     people = [tagged(records[0].subject, records)] if records else []
     return Response(_ENCODE(Found(people)), media_type="application/json", headers=NO_STORE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -14,10 +15,10 @@ from armonika.trust.keys.credentials import Credentials
 from armonika.trust.vault import codec
 from armonika.trust.vault.catalogue import Catalogue
 from armonika.trust.vault.envelope import Envelope
-from armonika.trust.vault.errors import KeysChanged, KeyUnavailable, Refused, Unavailable, Undeclared, VaultError
+from armonika.trust.vault.errors import KeysChanged, KeyUnavailable, Refused, Unavailable, VaultError
 from armonika.trust.vault.reader import CATALOGUE_SECONDS, KEY_CHANGES, secret_hash
 from armonika.trust.vault.server import asyncpg_address
-from armonika.trust.vault.types import Actor, Ask, Created, NewRecord, Origin, Outcome, Record, SecretHash
+from armonika.trust.vault.types import Actor, Ask, Created, Find, NewRecord, Origin, Outcome, Record, SecretHash
 
 T = TypeVar("T")
 
@@ -111,37 +112,44 @@ class AsyncVault:
                    reference: str | None = None) -> list[Record]:  # fmt: skip
         """The person with exactly this look-up value, or an empty list. Audited either way."""
 
-        async def work() -> list[Record]:
-            catalogue = await self.catalogue()
-            declared = catalogue.dataset(dataset)
-            if field not in declared.indexed:
-                raise Undeclared("the field is not declared for look-up")
-            epochs, digests = self._envelope.digests(declared, field, value)
-            rows = await self._rows(
-                codec.ASK_FIND,
-                [
-                    secret,
-                    catalogue.purpose(purpose),
-                    catalogue.reason(reason),
-                    reference,
-                    declared.id,
-                    declared.ordinals[field],
-                    epochs,
-                    digests,
-                    declared.mask(fields),
-                ],
-            )
-            ticket = rows[0][0]
-            if ticket is None:
-                raise codec.verdict_error(2)
-            found = codec.open_rows(
-                catalogue, self._envelope, await self._rows(codec.TAKE, [[secret], [ticket], [1]]), [ticket]
-            ).get(0, [])
-            if isinstance(found, VaultError):
-                raise found
-            return found
+        outcome = (await self.find_many([Find(secret, dataset, field, value, fields, purpose, reason, reference)]))[0]
+        if outcome.error is not None:
+            raise outcome.error
+        return list(outcome.records)
 
-        return await self._again(work)
+    async def find_many(self, finds: Sequence[Find]) -> list[Outcome]:
+        """Look-ups that differ in their value alone share one ask and one take; each has its own records (none: nobody) or error."""
+        results: list[Outcome | None] = [None] * len(finds)
+        shapes: dict[tuple[Any, ...], list[int]] = {}
+        for position, one in enumerate(finds):
+            key = (one.secret, one.dataset, one.field, one.purpose, one.reason, one.reference, *one.fields)
+            shapes.setdefault(key, []).append(position)
+        for positions in shapes.values():
+            asked = [finds[position] for position in positions]
+            try:
+                outcomes = await self._again(partial(self._find_many, asked))
+                late = [number for number, outcome in enumerate(outcomes) if isinstance(outcome.error, KeyUnavailable)]
+                if late:
+                    again = await self._again(partial(self._find_many, [asked[number] for number in late]))
+                    for number, outcome in zip(late, again, strict=True):
+                        outcomes[number] = outcome
+            except VaultError as error:
+                outcomes = [Outcome(error=error)] * len(asked)
+            for position, outcome in zip(positions, outcomes, strict=True):
+                results[position] = outcome
+        return [outcome for outcome in results if outcome is not None]
+
+    async def _find_many(self, finds: Sequence[Find]) -> list[Outcome]:
+        catalogue = await self.catalogue()
+        asked, positions, errors = codec.find_parameters(catalogue, self._envelope, finds)
+        answers = await self._rows(codec.ASK_FIND, asked) if positions else []
+        tickets = [row[1] for row in answers]
+        granted: Mapping[int, list[Record] | VaultError] = {}
+        taken = [ticket for ticket in tickets if ticket is not None]
+        if taken:
+            rows = await self._rows(codec.TAKE, [asked[:1], taken, [1] * len(taken)])
+            granted = codec.open_rows(catalogue, self._envelope, rows, taken)
+        return codec.outcomes(len(finds), positions, [(ticket, codec.FORBIDDEN) for ticket in tickets], granted, errors)
 
     async def create(
         self, secret: SecretHash, purpose: str, reason: str, records: Sequence[NewRecord], reference: str | None = None

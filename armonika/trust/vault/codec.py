@@ -15,6 +15,7 @@ from armonika.trust.vault.envelope import Envelope, Layout
 from armonika.trust.vault.errors import (
     Duplicate,
     Forbidden,
+    Invalid,
     KeysChanged,
     Refused,
     Restricted,
@@ -25,13 +26,13 @@ from armonika.trust.vault.errors import (
     VaultError,
     VersionConflict,
 )
-from armonika.trust.vault.types import Ask, Created, NewRecord, Origin, Outcome, Record
+from armonika.trust.vault.types import Ask, Created, Find, NewRecord, Origin, Outcome, Record
 
 ASK = (
     "SELECT ticket, verdict FROM vault.ask($1::bytea[], $2::smallint[], $3::smallint[], $4::smallint[], $5::text[], $6::uuid[], $7::uuid[], "
     "$8::smallint[], $9::bigint[], $10::int[])"
 )
-ASK_FIND = "SELECT vault.ask_find($1::bytea, $2::smallint, $3::smallint, $4::text, $5::smallint, $6::smallint, $7::int[], $8::bytea[], $9::bigint)"
+ASK_FIND = "SELECT item, ticket FROM vault.ask_find($1::bytea, $2::smallint, $3::smallint, $4::text, $5::smallint, $6::smallint, $7::int[], $8::bytea[], $9::bigint, $10::int[])"
 TAKE = "SELECT item, subject, record, dataset, kind, epoch, wrapped, fields, versions, ciphertexts FROM vault.take($1::bytea[], $2::bigint[], $3::int[])"
 CREATE = (
     "SELECT vault.create($1::bytea, $2::smallint, $3::smallint, $4::text, $5::uuid[], $6::text[], $7::uuid[], $8::uuid[], $9::smallint[], $10::bigint[], "
@@ -51,6 +52,8 @@ WHOAMI = "SELECT actor, role, org_id, kind, expires_at, auth_at FROM vault.whoam
 CATALOGUE = "SELECT vault.catalogue()"
 
 READ, RELEASE = 1, 8
+FORBIDDEN = 2
+"""The verdict of an ask that the policy does not allow."""
 _NOTHING = Outcome()
 ORIGINS: Mapping[Origin, int] = {"subject": 1, "organisation": 2, "operator": 3, "system": 4}
 ORIGIN_NAMES: Mapping[int, Origin] = {number: name for name, number in ORIGINS.items()}
@@ -87,7 +90,7 @@ def verdict_error(verdict: int) -> VaultError:
     """The error of a verdict of `vault.ask` (docs/data-model.md)."""
     if verdict == 1:
         return SessionEnded(_MESSAGES[SessionEnded])
-    if verdict == 2:
+    if verdict == FORBIDDEN:
         return Forbidden("the policy does not allow this actor this purpose, dataset or field")
     if verdict == 4:
         return Restricted(_MESSAGES[Restricted])
@@ -126,6 +129,37 @@ def ask_parameters(
         [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(7)]
     )
     return [secrets, whats, purposes, reasons, references, subjects, records, datasets, masks, of], positions, errors
+
+
+def find_parameters(
+    catalogue: Catalogue, envelope: Envelope, finds: Sequence[Find]
+) -> tuple[list[Any], list[int], dict[int, VaultError]]:
+    """Parameters of `ASK_FIND` for look-ups that differ in their value alone, the positions that its items stand for, and the errors of values that
+    cannot be one. Raises Undeclared, KeyUnavailable."""
+    first = finds[0]
+    dataset = catalogue.dataset(first.dataset)
+    if first.field not in dataset.indexed:
+        raise Undeclared("the field is not declared for look-up")
+    items: list[int] = []
+    epochs: list[int] = []
+    digests: list[bytes] = []
+    positions: list[int] = []
+    errors: dict[int, VaultError] = {}
+    for position, find in enumerate(finds):
+        try:
+            searched, made = envelope.digests(dataset, find.field, find.value)
+        except Invalid as error:
+            errors[position] = error
+            continue
+        positions.append(position)
+        items += [len(positions)] * len(made)
+        epochs += searched
+        digests += made
+    parameters = [
+        first.secret, catalogue.purpose(first.purpose), catalogue.reason(first.reason), first.reference, dataset.id, dataset.ordinals[first.field],
+        epochs, digests, dataset.mask(first.fields), items,
+    ]  # fmt: skip
+    return parameters, positions, errors
 
 
 def take_parameters(asked: Sequence[Any], answers: Sequence[Sequence[Any]]) -> list[list[Any]]:

@@ -19,8 +19,8 @@ from armonika.trust.keys.credentials import Credentials
 from armonika.trust.vault import codec
 from armonika.trust.vault.catalogue import Catalogue
 from armonika.trust.vault.envelope import Envelope
-from armonika.trust.vault.errors import KeysChanged, KeyUnavailable, Refused, Unavailable, Undeclared, VaultError
-from armonika.trust.vault.types import Access, Actor, Ask, Held, Outcome, Record, SecretHash
+from armonika.trust.vault.errors import KeysChanged, KeyUnavailable, Refused, Unavailable, VaultError
+from armonika.trust.vault.types import Access, Actor, Ask, Find, Held, Outcome, Record, SecretHash
 
 T = TypeVar("T")
 CATALOGUE_SECONDS = 5.0
@@ -179,25 +179,12 @@ class VaultReader:
     def _find(self, secret: SecretHash, dataset: str, field: str, value: str, fields: Sequence[str], purpose: str, reason: str,
               reference: str | None) -> list[Record]:  # fmt: skip
         catalogue = self.catalogue
-        declared = catalogue.dataset(dataset)
-        if field not in declared.indexed:
-            raise Undeclared("the field is not declared for look-up")
-        epochs, digests = self._envelope.digests(declared, field, value)
-        ticket = self._store.value(
-            codec.ASK_FIND,
-            [
-                secret,
-                catalogue.purpose(purpose),
-                catalogue.reason(reason),
-                reference,
-                declared.id,
-                declared.ordinals[field],
-                epochs,
-                digests,
-                declared.mask(fields),
-            ],
-            repeat=True,
+        asked, _, errors = codec.find_parameters(
+            catalogue, self._envelope, [Find(secret, dataset, field, value, fields, purpose, reason, reference)]
         )
+        if errors:
+            raise errors[0]
+        ((_, ticket),) = self._store.rows(codec.ASK_FIND, asked, repeat=True)
         if ticket is None:
             raise codec.verdict_error(2)
         found = self._take(catalogue, [secret], [ticket], [1]).get(0, [])

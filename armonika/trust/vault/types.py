@@ -41,6 +41,19 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     record: UUID | None = None
 
 
+class Find(msgspec.Struct, frozen=True, gc=False):
+    """One look-up: who, by which exact value of which field, what of the person, for which purpose and reason."""
+
+    secret: SecretHash
+    dataset: str
+    field: str
+    value: str
+    fields: Sequence[str]
+    purpose: str
+    reason: str
+    reference: str | None = None
+
+
 class Record(msgspec.Struct, frozen=True, gc=False):
     """A decrypted record: `values` by field name; `versions` by field name; `ticket` is the audit row's id."""
 

@@ -56,34 +56,47 @@ BEGIN
     SELECT j.n::int, CASE WHEN j.verdict = 0 THEN j.id END, j.verdict FROM judged j ORDER BY j.n;
 END $$;
 
--- The same by a blind-index digest in the place of the subject. Several digests (one an epoch) may stand for one item. The ticket is given
--- whether or not anybody is found: only `take`, after the commit, tells.
+-- The same by blind-index digests in the place of subjects: of one actor, for one purpose and set of fields. `items` says which item each digest is
+-- of, from 1 (one item without it): each has one digest an epoch. Tickets are given whether or not anybody is found: only `take`, after the commit,
+-- tells. NULL: the policy does not allow it.
+DROP FUNCTION IF EXISTS vault.ask_find(bytea, smallint, smallint, text, smallint, smallint, int[], bytea[], bigint);
 CREATE OR REPLACE FUNCTION vault.ask_find(secret bytea, asked_purpose smallint, asked_reason smallint, ref text, asked_dataset smallint, asked_ordinal smallint,
-    epochs int[], digests bytea[], mask bigint) RETURNS bigint
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+    epochs int[], digests bytea[], mask bigint, items int[] DEFAULT NULL) RETURNS TABLE (item int, ticket bigint)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
+    tx xid8 := pg_current_xact_id();
     pol int := vault.policy_in_force();
+    here text := vault.door();
     s vault.session := vault.actor(secret);
-    found_subject uuid; found_record uuid; found_org uuid; found_state text; scoped boolean;
+    whole boolean; own boolean; org boolean; allowed boolean; readable boolean; lawful boolean;
 BEGIN
     PERFORM vault.check_reason(pol, asked_purpose, asked_reason, ref);
     PERFORM vault.check_search(asked_dataset, epochs);
-    SELECT j.subject_id, l.record_id, j.org_id, j.state INTO found_subject, found_record, found_org, found_state
-    FROM unnest(epochs, digests) AS d (epoch, digest)
-    JOIN vault.lookup l ON l.dataset = asked_dataset AND l.ordinal = asked_ordinal AND l.epoch = d.epoch AND l.digest = d.digest
-    JOIN vault.subject j ON j.subject_id = l.subject_id AND j.state <> 'erased'
-    ORDER BY j.created_at DESC, j.subject_id LIMIT 1;
-    IF NOT vault.in_scope(s, 2::smallint, asked_purpose, asked_dataset)
-       OR NOT EXISTS (SELECT FROM vault.rule r WHERE r.policy_id = pol AND r.role = s.role AND r.purpose = asked_purpose AND r.dataset = asked_dataset
-            AND r.operation = 2 AND r.fields & (1::bigint << (asked_ordinal - 1)) <> 0)
-       OR NOT EXISTS (SELECT FROM vault.rule r WHERE r.policy_id = pol AND r.role = s.role AND r.purpose = asked_purpose AND r.dataset = asked_dataset
-            AND r.operation = 1 AND mask & ~r.fields = 0) THEN
-        PERFORM vault.note(s, pol, 2::smallint, false, NULL, NULL, asked_dataset, mask, asked_purpose, asked_reason, ref);
-        RETURN NULL;
-    END IF;
-    scoped := vault.allowed(pol, s, 2::smallint, asked_purpose, asked_dataset, 1::bigint << (asked_ordinal - 1), found_subject, found_org)
-        AND vault.allowed(pol, s, 1::smallint, asked_purpose, asked_dataset, mask, found_subject, found_org)
-        AND (found_state = 'active' OR EXISTS (SELECT FROM vault.declared_purpose q WHERE q.policy_id = pol AND q.purpose = asked_purpose AND q.while_restricted));
-    IF scoped IS NOT TRUE THEN found_subject := NULL; found_record := NULL; END IF;
-    RETURN vault.note(s, pol, 2::smallint, true, found_subject, found_record, asked_dataset, mask, asked_purpose, asked_reason, ref);
+    -- Both to look up by this field and to read these fields; of a person only what both allow.
+    SELECT bool_and(x.scope_all), bool_and(x.scope_all OR x.scope_own), bool_and(x.scope_all OR x.scope_org), count(*) = 2 INTO whole, own, org, allowed
+    FROM (SELECT bool_or(r.scope = 'all') AS scope_all, bool_or(r.scope = 'own') AS scope_own, bool_or(r.scope = 'org') AS scope_org FROM vault.rule r
+          WHERE r.policy_id = pol AND r.role = s.role AND r.purpose = asked_purpose AND r.dataset = asked_dataset
+            AND (r.operation = 2 AND r.fields & (1::bigint << (asked_ordinal - 1)) <> 0 OR r.operation = 1 AND mask & ~r.fields = 0) GROUP BY r.operation) x;
+    allowed := allowed AND vault.in_scope(s, 2::smallint, asked_purpose, asked_dataset);
+    readable := vault.in_scope(s, 1::smallint, asked_purpose, asked_dataset);
+    lawful := EXISTS (SELECT FROM vault.declared_purpose q WHERE q.policy_id = pol AND q.purpose = asked_purpose AND q.while_restricted);
+    RETURN QUERY
+    WITH found AS (
+        SELECT DISTINCT ON (d.item) d.item, j.subject_id, l.record_id, j.org_id, j.state
+        FROM (SELECT coalesce(u.item, 1) AS item, u.epoch, u.digest FROM unnest(items, epochs, digests) AS u (item, epoch, digest)) d
+        LEFT JOIN (vault.lookup l JOIN vault.subject j ON j.subject_id = l.subject_id AND j.state <> 'erased')
+            ON l.dataset = asked_dataset AND l.ordinal = asked_ordinal AND l.epoch = d.epoch AND l.digest = d.digest
+        ORDER BY d.item, j.created_at DESC NULLS LAST, j.subject_id
+    ), judged AS MATERIALIZED (
+        SELECT f.item, nextval('vault.audit_number') AS id,
+            (allowed AND readable AND (whole OR own AND f.subject_id = s.actor OR org AND f.org_id = s.org_id) AND (f.state = 'active' OR lawful)) IS TRUE AS shown,
+            f.subject_id, f.record_id
+        FROM found f
+    ), noted AS (
+        INSERT INTO vault.audit (audit_id, at, xact, operation, granted, door, actor, role, subject, record, dataset, fields, purpose, reason, reference, policy_id)
+        SELECT j.id, clock_timestamp(), tx, 2, allowed, here, s.actor, s.role, CASE WHEN j.shown THEN j.subject_id END, CASE WHEN j.shown THEN j.record_id END,
+            asked_dataset, mask, asked_purpose, asked_reason, ref, pol FROM judged j
+    )
+    SELECT j.item, CASE WHEN allowed THEN j.id END FROM judged j ORDER BY j.item;
 END $$;
