@@ -16,7 +16,7 @@ INSERT INTO door_grant VALUES
     ('issue_challenge', '{worker,verifier}'), ('redeem_challenge', '{site,console,verifier}'), ('throttle', '{site,console,api}'),
     ('enqueue', '{site,console,worker}'), ('enqueue_to', '{site,console}'),
     ('epochs', '{keeper,timpani,verifier}'), ('rotation_state', '{keeper,timpani,verifier}'), ('stale_keys', '{keeper,timpani}'), ('rewrap', '{keeper,timpani}'),
-    ('stale_lookups', '{keeper,timpani}'), ('redigest', '{keeper,timpani}'), ('settle_epochs', '{keeper,timpani}'), ('unregistered', '{sealer}'), ('mark_registered', '{sealer}'),
+    ('stale_lookups', '{keeper,timpani}'), ('redigest', '{keeper,timpani}'), ('settle_epochs', '{keeper,timpani}'), ('sweep', '{keeper,timpani}'), ('unregistered', '{sealer}'), ('mark_registered', '{sealer}'),
     ('unsealed', '{sealer}'), ('append_leaves', '{sealer}'), ('tree_size', '{sealer,verifier}'), ('leaves', '{sealer,verifier}');
 
 DO $$
@@ -49,7 +49,7 @@ GRANT SELECT ON ALL TABLES IN SCHEMA vault TO armonika_vault;
 GRANT INSERT ON vault.ended, vault.audit, vault.leaf, vault.tombstone, vault.policy_version, vault.declared_field, vault.declared_purpose, vault.declared_reason,
     vault.door_compartment, vault.compartment, vault.dataset, vault.field, vault.purpose, vault.role, vault.reason, vault.organisation, vault.trust_report TO armonika_vault;
 GRANT INSERT, UPDATE ON vault.rule, vault.subject, vault.session, vault.credential, vault.challenge, vault.throttle, vault.record TO armonika_vault;
-GRANT INSERT, UPDATE, DELETE ON vault.lookup TO armonika_vault;
+GRANT INSERT, UPDATE, DELETE ON vault.lookup, vault.erasing TO armonika_vault;
 GRANT INSERT, UPDATE ON vault.data_key, vault.epoch TO armonika_vault;
 GRANT UPDATE ON vault.rotation TO armonika_vault;
 GRANT UPDATE (registered) ON vault.ended TO armonika_vault;
