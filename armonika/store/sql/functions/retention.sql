@@ -47,13 +47,13 @@ $$;
 
 -- Raises unless the job may trust the clock: behind the newest entry or the job's own last time it went back (AR425); a week ahead of that time it
 -- may have jumped, and somebody must confirm it (AR426). Nothing is ended by a wrong clock that shows.
-CREATE OR REPLACE FUNCTION vault.check_clock(st vault.retention_state, here timestamptz) RETURNS void
+CREATE OR REPLACE FUNCTION vault.check_clock(ran_at timestamptz, here timestamptz) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
 BEGIN
-    IF greatest(st.ran_at, (SELECT a.at FROM vault.audit a ORDER BY a.audit_id DESC LIMIT 1)) > here + interval '5 seconds' THEN
+    IF greatest(ran_at, (SELECT a.at FROM vault.audit a ORDER BY a.audit_id DESC LIMIT 1)) > here + interval '5 seconds' THEN
         RAISE EXCEPTION USING ERRCODE = 'AR425', MESSAGE = 'the clock is behind the newest entry of the log';
     END IF;
-    IF here > st.ran_at + interval '7 days' THEN
+    IF here > ran_at + interval '7 days' THEN
         RAISE EXCEPTION USING ERRCODE = 'AR426', MESSAGE = 'the clock is far ahead of the last run';
     END IF;
 END $$;
@@ -85,7 +85,7 @@ BEGIN
     PERFORM vault.check_reason(pol, legal, why, NULL);
     SELECT * INTO st FROM vault.retention_state FOR UPDATE;
     here := clock_timestamp();
-    PERFORM vault.check_clock(st, here);
+    PERFORM vault.check_clock(st.ran_at, here);
     SELECT array_agg(DISTINCT d.subject), array_agg(d.record) INTO whom, which FROM vault.due(pol, here, least(most, 5000)) d;
     whom := ARRAY(SELECT j.subject_id FROM vault.subject j WHERE j.subject_id = ANY (whom) ORDER BY j.subject_id FOR UPDATE SKIP LOCKED);
     -- Looked at again while the people are held: an event that came meanwhile is seen, and none can come any more.
@@ -128,7 +128,7 @@ DECLARE
 BEGIN
     PERFORM vault.check_reason(pol, legal, why, NULL);
     SELECT * INTO st FROM vault.retention_state FOR UPDATE;
-    PERFORM vault.check_clock(st, clock_timestamp());
+    PERFORM vault.check_clock(st.ran_at, clock_timestamp());
     -- A line whose transaction is still open has a number already: what is an hour old is taken as settled.
     SELECT max(x.ended_no) INTO last FROM (SELECT e.ended_no FROM vault.ended e WHERE e.ended_no > st.swept
         AND e.at < clock_timestamp() - interval '1 hour' ORDER BY e.ended_no LIMIT least(most, 10000)) x;
@@ -155,7 +155,7 @@ DECLARE
 BEGIN
     SELECT * INTO st FROM vault.retention_state FOR UPDATE;
     here := clock_timestamp();
-    PERFORM vault.check_clock(st, here);
+    PERFORM vault.check_clock(st.ran_at, here);
     what := 'challenges';
     DELETE FROM vault.challenge x WHERE x.token_hash IN (SELECT c.token_hash FROM vault.challenge c
         WHERE c.used_at < here - interval '1 day' OR c.expires_at < here - interval '1 day' LIMIT most FOR UPDATE SKIP LOCKED);
@@ -207,7 +207,7 @@ BEGIN
     SELECT * INTO st FROM vault.retention_state;
     ran_at := st.ran_at;
     BEGIN
-        PERFORM vault.check_clock(st, clock_timestamp());
+        PERFORM vault.check_clock(st.ran_at, clock_timestamp());
     EXCEPTION WHEN SQLSTATE 'AR425' OR SQLSTATE 'AR426' THEN fault := SQLERRM;
     END;
     RETURN NEXT;
