@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime, timedelta
-from datetime import time as clock
 from typing import Any
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
@@ -23,12 +22,12 @@ from armonika.trust.vault.types import NewRecord
 from armonika.verify.context import Context
 from armonika.verify.frame import CannotProbe, Evidence, Sabotage
 from armonika.verify.http import Answer
+from armonika.verify.retained import edge, overdue
 from armonika.verify.sabotage import Plant
 from armonika.verify.scan import Scanner
 
 JOB = [sys.executable, "-m", "armonika.doors.cli.main"]
 MOMENT = timedelta(microseconds=1)
-LATE = timedelta(days=1)
 TABLES = ("record", "data_key", "lookup")
 _LENGTHENED = (
     "SET LOCAL session_replication_role = replica",
@@ -53,7 +52,7 @@ class Claim:
         zone = ZoneInfo(context.policy.time_zone)
         today = datetime.now(zone).date()
         try:
-            self._examine(context, evidence, zone)
+            self._examine(context, evidence)
         finally:
             context.rows(
                 "DELETE FROM vault.record WHERE subject_id IN (SELECT subject_id FROM vault.subject WHERE kind = 'canary') RETURNING 1"
@@ -63,7 +62,7 @@ class Claim:
             raise CannotProbe("it became midnight while this was tried: what is due changed; try again")
         return evidence
 
-    def _examine(self, context: Context, evidence: Evidence, zone: ZoneInfo) -> None:
+    def _examine(self, context: Context, evidence: Evidence) -> None:
         demo, values = self._demo(context)
         member = context.member()
         (account,) = context.vault.read(context.vault.service, member.subject, "account", ["name"], "legal", "verification")
@@ -71,11 +70,11 @@ class Claim:
         (beside,) = context.vault.create(
             context.vault.service, "legal", "verification", [NewRecord("demo", values | {"email": f"{context.token().lower()}@canary.example"}, "subject", subject=member.subject)]
         )  # fmt: skip
-        edge = {name: self._edge(context, zone, name) for name in ("demo", "account", "billing_profile", "traffic")}
-        self._begin(context, demo[1], edge["demo"] - MOMENT - self.older)
-        self._begin(context, beside.record, edge["demo"])
-        self._begin(context, account.record, edge["account"])
-        locked = [self._locked(context, name, edge[name]) for name in ("billing_profile", "traffic")]
+        edges = {name: edge(context, name) for name in ("demo", "account", "billing_profile", "traffic")}
+        self._begin(context, demo[1], edges["demo"] - MOMENT - self.older)
+        self._begin(context, beside.record, edges["demo"])
+        self._begin(context, account.record, edges["account"])
+        locked = [self._locked(context, name, edges[name]) for name in ("billing_profile", "traffic")]
         if self.after:
             for table in TABLES:
                 context.database.execute(
@@ -115,7 +114,7 @@ class Claim:
         evidence.expect((again or {}).get("ended") == 0, "a second run ended something more")
         with context.planted(*_LENGTHENED) if self.lengthened else nullcontext():
             self._classes(context, evidence)
-        late = self._overdue(context, zone)
+        late = overdue(context)[1]
         evidence.expect(late == 0, f"{late} records are kept longer than their period and a day")
         held = self._certificate(context, evidence, demo)
         files = self._sweep(context, evidence, values) if self.sweeps else 0
@@ -139,11 +138,6 @@ class Claim:
             raise CannotProbe(f"the demo page answered {answer.status}")
         (found,) = context.vault.find(context.vault.service, "demo", "email", values["email"], ["email"], "legal", "verification")
         return (found.subject, found.record), values
-
-    def _edge(self, context: Context, zone: ZoneInfo, dataset: str) -> datetime:
-        """The earliest beginning that is not over today: `days` whole days lie between its day and today."""
-        (days,) = {context.policy.retention_of(field).days for field in context.policy.dataset(dataset).fields}
-        return datetime.combine(datetime.now(zone).date() - timedelta(days=days), clock(), zone)
 
     def _begin(self, context: Context, record: UUID, at: datetime) -> None:
         """Moves the beginning of a period, as the administrator: the recording and, where there is one, the event."""
@@ -211,25 +205,6 @@ class Claim:
                 )
         strays = context.rows("SELECT count(*) FROM vault.record r WHERE NOT EXISTS (SELECT FROM vault.declared_retention x WHERE x.dataset = r.dataset AND x.policy_id = vault.policy_in_force())")  # fmt: skip
         evidence.expect(strays[0][0] == 0, f"{strays[0][0]} records have no period")
-
-    def _overdue(self, context: Context, zone: ZoneInfo) -> int:
-        """Records of the whole system that ended more than a day ago, counted by the policy's text."""
-        total = 0
-        day = (datetime.now(zone) - LATE).date()
-        for dataset in context.policy.datasets:
-            entry = context.policy.retention_of(dataset.fields[0])
-            bound = datetime.combine(day - timedelta(days=entry.days), clock(), zone)
-            began = {"recording": "r.created_at", "event": "e.began_at", "latest-event": "greatest(r.created_at, e.began_at)"}[
-                entry.starts
-            ]
-            total += int(
-                context.rows(
-                    "SELECT count(*) FROM vault.record r JOIN vault.dataset d ON d.id = r.dataset AND d.name = %s "
-                    f"LEFT JOIN vault.retention e ON e.subject_id = r.subject_id AND e.record_id = r.record_id WHERE {began} < %s",
-                    (dataset.name, bound),
-                )[0][0]
-            )
-        return total
 
     def _certificate(self, context: Context, evidence: Evidence, demo: tuple[UUID, UUID]) -> str:
         """The certificate of the end, made of the sealed log and verified with nothing but the log's key. Returns compartment and epoch."""
