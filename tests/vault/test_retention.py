@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from armonika import policy as policies
 from armonika.flows import retention
 from armonika.flows.retention import Steady
+from armonika.policy.compile import catalogue
 from armonika.rules import retention as rules
+from armonika.trust.keys.provision import provision
 from armonika.trust.vault.errors import ClockUntrusted, Refused, Restricted, SessionEnded, Undeclared
 from armonika.trust.vault.retention import Expirer
 from armonika.trust.vault.types import NewRecord
@@ -180,6 +182,19 @@ def test_the_job_can_do_nothing_else(doors: Doors, job: Expirer) -> None:
             raw.rollback()
         raw.execute("SELECT vault.expire(sha256(%s), 1)", (secret,))
     del job
+
+
+def test_nobody_else_can_end_a_record_in_the_name_of_its_period(doors: Doors) -> None:
+    made = doors.person()
+    for act in (
+        lambda: doors.verifier.erase_records(doors.verifier.service, [(made.subject, made.record)], "legal", "retention"),
+        lambda: doors.verifier.erase(doors.verifier.service, [made.subject], "legal", "retention"),
+    ):
+        with pytest.raises(Undeclared):
+            act()
+    assert doors.verifier.erase_records(doors.verifier.service, [(made.subject, made.record)], "legal", "verification"), (
+        "positive control"
+    )
 
 
 def test_what_the_law_locks_ends_for_nobody_before_its_time(doors: Doors, job: Expirer) -> None:
@@ -456,3 +471,17 @@ def test_a_job_whose_secret_was_withdrawn_ends_nothing(doors: Doors, job: Expire
         with doors.admin() as admin:
             admin.execute("UPDATE vault.session SET revoked_at = NULL WHERE kind = 'service' AND door = 'retention'")
     assert retention.run(job).ended == 1
+
+
+def test_an_index_that_was_not_finished_is_made_anew(doors: Doors) -> None:
+    """kill -9 in the middle of CREATE INDEX CONCURRENTLY leaves an index that nobody uses."""
+    valid = "SELECT count(*) FROM pg_index WHERE indexrelid = 'vault.record_recorded'::regclass AND indisvalid"
+    with doors.admin() as admin:
+        admin.execute("SET allow_system_table_mods = on")
+        admin.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'vault.record_recorded'::regclass")
+        admin.execute("DELETE FROM armonika_meta.migration WHERE name = '0008_pre_retention_index_concurrently'")
+    assert count(doors, valid) == 0
+    server = doors.server
+    done = provision(server.home / "keys", server.admin_dsn, catalogue(POLICY))  # type: ignore[attr-defined]
+    assert done.migration.applied == ("0008_pre_retention_index_concurrently",)
+    assert count(doors, valid) == 1

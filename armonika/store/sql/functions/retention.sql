@@ -80,19 +80,20 @@ DECLARE
     here timestamptz;
     legal smallint := (SELECT p.id FROM vault.purpose p WHERE p.name = 'legal');
     why smallint := (SELECT r.id FROM vault.reason r WHERE r.name = 'retention');
-    whom uuid[]; which uuid[]; r record; n bigint;
+    whom uuid[]; which uuid[]; held uuid[]; r record; n bigint;
 BEGIN
     PERFORM vault.check_reason(pol, legal, why, NULL);
     SELECT * INTO st FROM vault.retention_state FOR UPDATE;
     here := clock_timestamp();
     PERFORM vault.check_clock(st.ran_at, here);
-    SELECT array_agg(DISTINCT d.subject), array_agg(d.record) INTO whom, which FROM vault.due(pol, here, least(most, 5000)) d;
-    whom := ARRAY(SELECT j.subject_id FROM vault.subject j WHERE j.subject_id = ANY (whom) ORDER BY j.subject_id FOR UPDATE SKIP LOCKED);
+    SELECT array_agg(d.subject), array_agg(d.record) INTO whom, which FROM vault.due(pol, here, least(most, 5000)) d;
+    held := ARRAY(SELECT j.subject_id FROM vault.subject j WHERE j.subject_id = ANY (whom) ORDER BY j.subject_id FOR UPDATE SKIP LOCKED);
     -- Looked at again while the people are held: an event that came meanwhile is seen, and none can come any more.
-    FOR r IN SELECT x.subject_id, x.record_id, x.dataset FROM vault.record x
+    FOR r IN SELECT x.subject_id, x.record_id, x.dataset FROM unnest(whom, which) AS i (subject, record)
+             JOIN vault.record x ON x.subject_id = i.subject AND x.record_id = i.record
              JOIN vault.declared_retention d ON d.policy_id = pol AND d.dataset = x.dataset
              LEFT JOIN vault.retention e ON e.subject_id = x.subject_id AND e.record_id = x.record_id
-             WHERE x.subject_id = ANY (whom) AND x.record_id = ANY (which)
+             WHERE x.subject_id = ANY (held)
                AND vault.period_began(d.starts, x.created_at, e.began_at) < vault.cutoff(d.zone, d.days, here)
                AND vault.allowed(pol, s, 6::smallint, legal, x.dataset, 0, x.subject_id, NULL)
              ORDER BY x.subject_id, x.record_id FOR UPDATE OF x LOOP
@@ -106,7 +107,7 @@ BEGIN
                  EXISTS (SELECT FROM vault.lookup l WHERE l.subject_id = j.subject_id AND l.sole) AS found
              FROM vault.subject j CROSS JOIN LATERAL (
                  SELECT max(e.audit_id) AS entry, count(*)::int AS gone FROM vault.ended e WHERE e.subject_id = j.subject_id AND e.record_id IS NOT NULL) x
-             WHERE j.subject_id = ANY (whom) AND j.state <> 'erased' AND x.entry IS NOT NULL LOOP
+             WHERE j.subject_id = ANY (held) AND j.state <> 'erased' AND x.entry IS NOT NULL LOOP
         IF NOT r.stays THEN
             PERFORM vault.end_person(r.entry, r.subject_id, r.gone);
         ELSIF NOT r.found THEN
