@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
@@ -45,6 +46,7 @@ class Claim:
     older: timedelta = timedelta(0)
     lengthened: bool = False
     sweeps: bool = True
+    places: tuple[Path, ...] = ()
     sent: dict[str, str] | None = None
 
     def examine(self, context: Context) -> Evidence:
@@ -243,13 +245,9 @@ class Claim:
         control = context.token()
         planted = context.settings.run / f"positive-control-{secrets.token_hex(4)}"
         planted.write_bytes(b"\x00" + control.encode("utf-16-le") + b"\n" + control.encode().hex().encode())
-        scanner = Scanner([*tokens, control])
+        scanner, memory = Scanner([*tokens, control]), context.settings.credentials
         try:
-            found = list(
-                scanner.files_below(
-                    [context.settings.home, *([context.settings.credentials] if context.settings.credentials.exists() else [])]
-                )
-            )
+            found = list(scanner.files_below(self.places or [context.settings.home, *([memory] if memory.exists() else [])]))
         finally:
             planted.unlink(missing_ok=True)
         evidence.control = evidence.control and len([path for path, token, _ in found if token == control]) >= 2
@@ -307,6 +305,8 @@ class Claim:
     def _leak(self, context: Context) -> Iterator[Context]:
         """The request of the examination that follows is written to a log on its way."""
         path = context.settings.logs / "sabotage.log"
+        # The whole home takes long to read; where the control is planted and where the leak is are enough to see it.
+        self.places = (context.settings.logs, context.settings.run)
 
         def route(url: str, answer: Answer) -> Answer:
             if "/demo/" in url and self.sent:
@@ -317,6 +317,7 @@ class Claim:
             with context.altered(route) as altered:
                 yield altered
         finally:
+            self.places = ()
             path.unlink(missing_ok=True)
 
 
