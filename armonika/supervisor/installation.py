@@ -24,6 +24,8 @@ from armonika.trust.keys import Keyring
 from armonika.trust.keys.provision import Provisioned, provision
 
 DOORS = ("site", "console", "api", "worker", "sealer", "keeper", "timpani")
+ALSO = {"worker": ("retention",)}
+"""Jobs that run in a door's process under a database role of their own."""
 
 
 class AlreadyRunning(Exception):
@@ -96,7 +98,8 @@ class Installation:
         self.settings.credentials.mkdir(mode=0o711, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
         if door in DOORS:
-            self.provisioned.write_credentials(door, folder, (user.uid, user.gid) if user else None)
+            for held in (door, *ALSO.get(door, ())):
+                self.provisioned.write_credentials(held, folder, (user.uid, user.gid) if user else None)
         if self.settings.tls and door in tls.LISTENERS:
             tls.hand_out(self.settings, door, folder, user)
         if user:

@@ -7,8 +7,11 @@ import statistics
 import time
 from uuid import uuid4
 
+import psycopg
 import pytest
 
+from armonika.settings import Settings
+from armonika.store.embedded import Embedded
 from armonika.verify.http import Browserlike, send
 from tests.live import Live
 
@@ -230,3 +233,23 @@ def test_each_role_of_staff_looks_up_only_what_the_policy_gives_it(live: Live) -
         support.submit(f"{live.console}/en/", {"email": member, "why": "respond:support-call", "reference": "Mr Haddad"}).status
         == 422
     )
+
+
+def test_an_answer_to_a_demo_request_keeps_it_anew_and_mere_looking_does_not(live: Live) -> None:
+    sales = signed_in(live, "sales")
+    search = {"email": "yacine@visiteur.example", "why": "respond:support-mail"}
+
+    def told() -> int:
+        config = Settings(home=live.home, port=live.port, database_url=None)
+        with psycopg.connect(Embedded(config.postgres, config.keys).admin_dsn) as admin:
+            return len(
+                admin.execute(
+                    "SELECT FROM vault.retention r JOIN vault.dataset d ON d.id = r.dataset AND d.name = 'demo'"
+                ).fetchall()
+            )
+
+    assert "Visiteur" in sales.submit(f"{live.console}/en/", search).text
+    assert told() == 0
+    assert "Visiteur" in sales.submit(f"{live.console}/en/", search | {"why": "respond:demo-follow-up"}).text
+    assert told() == 1
+    assert "the time for keeping it" not in sales.get(f"{live.console}/en/").text, "nobody looks somebody up for that"

@@ -84,6 +84,8 @@ def _entries(connection: psycopg.Connection[Any], log: Path) -> int:
             (at + back, json.dumps([json.loads(content) for content in page]), hashes),
         )
         back += len(page)
+    if back:
+        connection.execute("SELECT vault.replay_events(%s)", (at,))
     return back
 
 

@@ -36,11 +36,11 @@ class Certified:
     proven: Proven
 
 
-def make(log: Path, subject: UUID, state_of: dict[tuple[str, int], str]) -> str:
-    """The newest erasure of a person, as JSON. `state_of` gives the state of each epoch today. Raises NoErasure."""
+def make(log: Path, subject: UUID, state_of: dict[tuple[str, int], str], record: UUID | None = None) -> str:
+    """The newest erasure of a person, or the end of one of their records, as JSON. `state_of` gives the state of each epoch today. Raises NoErasure."""
     path = log / register.FILE
     lines = [json.loads(raw) for raw in path.read_bytes().splitlines()] if path.exists() else []
-    own = [line for line in lines if line["subject"] == str(subject)]
+    own = [line for line in lines if line["subject"] == str(subject) and (record is None or line["record"] == str(record))]
     if not own:
         raise NoErasure("the register names no erasure of this person")
     number = own[-1]["entry"]
@@ -51,7 +51,7 @@ def make(log: Path, subject: UUID, state_of: dict[tuple[str, int], str]) -> str:
     if found is None:
         raise NoErasure("the entry is not sealed yet: try again in a second")
     index, content = found
-    held = [line for line in own if line["entry"] == number]
+    held = [line for line in lines if line["subject"] == str(subject) and line["entry"] == number]
     destroyed, whole = _destroyed(held)
     if destroyed < whole:
         raise NoErasure(f"the keys are being destroyed, {destroyed} of {whole} so far: try again in a moment")

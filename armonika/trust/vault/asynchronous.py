@@ -273,6 +273,27 @@ class AsyncVault:
             raise
         return int(rows[0][0])
 
+    async def event(
+        self, secret: SecretHash, subject: UUID, record: UUID, purpose: str, reason: str, reference: str | None = None
+    ) -> int:
+        """Tells the event from which a record is kept; see `Vault.event`."""
+        return await self._tell(codec.EVENT, secret, subject, record, purpose, reason, reference)
+
+    async def withdraw_event(
+        self, secret: SecretHash, subject: UUID, record: UUID, purpose: str, reason: str, reference: str | None = None
+    ) -> int:
+        """Tells that the event did not last; see `Vault.withdraw_event`."""
+        return await self._tell(codec.WITHDRAW_EVENT, secret, subject, record, purpose, reason, reference)
+
+    async def _tell(self, statement: str, secret: SecretHash, subject: UUID, record: UUID, purpose: str, reason: str, reference: str | None) -> int:  # fmt: skip
+        catalogue = await self.catalogue()
+        given = [secret, catalogue.purpose(purpose), catalogue.reason(reason), reference, subject, record]
+        try:
+            return int((await self._rows(statement, given))[0][0])
+        except Refused:
+            await self._refused(secret, "event", purpose, reason, subject, None)
+            raise
+
     async def policies(self) -> list[tuple[Any, ...]]:
         """Versions in force until now, newest first: (version, effective_from, sha256, in_force)."""
         return [tuple(row) for row in await self._rows("SELECT version, effective_from, sha256, in_force FROM vault.policies()")]

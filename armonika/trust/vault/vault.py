@@ -165,6 +165,28 @@ class Vault(VaultReader):
             self._refused(secret, "restrict", purpose, reason, subject, None)
             raise
 
+    def event(
+        self, secret: SecretHash, subject: UUID, record: UUID, purpose: str, reason: str, reference: str | None = None
+    ) -> int:
+        """Tells that the event happened now from which this record is kept (its account was closed, its request decided, a letter exchanged).
+        Returns the audit row's number. Raises Undeclared where the period begins with the recording."""
+        return self._tell(codec.EVENT, secret, subject, record, purpose, reason, reference)
+
+    def withdraw_event(
+        self, secret: SecretHash, subject: UUID, record: UUID, purpose: str, reason: str, reference: str | None = None
+    ) -> int:
+        """Tells that the event did not last (the account is open again): the period does not run. Returns the audit row's number."""
+        return self._tell(codec.WITHDRAW_EVENT, secret, subject, record, purpose, reason, reference)
+
+    def _tell(self, statement: str, secret: SecretHash, subject: UUID, record: UUID, purpose: str, reason: str, reference: str | None) -> int:  # fmt: skip
+        catalogue = self.catalogue
+        given = [secret, catalogue.purpose(purpose), catalogue.reason(reason), reference, subject, record]
+        try:
+            return int(self._store.value(statement, given))
+        except Refused:
+            self._refused(secret, "event", purpose, reason, subject, None)
+            raise
+
     def sign_in(self, dataset: str, email: str, password: str, ttl_seconds: int = 8 * 3600) -> tuple[str, Actor]:
         """Opens a session: (secret, actor). The same work and answer (Refused) for a wrong password and an unknown address; Unverified only
         for the right password. Raises Invalid for an unreadable address."""

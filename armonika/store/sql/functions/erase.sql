@@ -28,7 +28,7 @@ BEGIN
               FROM (SELECT r.dataset, count(*) AS records FROM vault.record r WHERE r.subject_id = j.subject_id GROUP BY r.dataset) x) d;
         IF gone = 0 AND left_over > 0 THEN CONTINUE; END IF;
         n := vault.note(s, pol, 6::smallint, true, j.subject_id, NULL, NULL, 0, for_purpose, for_reason, ref);
-        IF gone <= 32 OR left_over > 0 THEN
+        IF gone <= 32 OR left_over > 0 OR EXISTS (SELECT FROM vault.declared_retention d WHERE d.policy_id = pol AND d.dataset = ANY (erasable) AND d.locked) THEN
             PERFORM vault.end_records(n, j.subject_id, ARRAY(SELECT r.record_id FROM vault.record r WHERE r.subject_id = j.subject_id AND r.dataset = ANY (erasable)));
         ELSE
             -- Addresses are free again at once, whoever destroys the rest.
@@ -91,7 +91,7 @@ BEGIN
     PERFORM vault.check_reason(pol, for_purpose, for_reason, ref);
     FOR r IN SELECT x.subject_id, x.record_id, x.dataset FROM unnest(whom, which) AS i (subject, record)
              JOIN vault.record x ON x.subject_id = i.subject AND x.record_id = i.record JOIN vault.subject j ON j.subject_id = x.subject_id
-             WHERE vault.allowed(pol, s, 6::smallint, for_purpose, x.dataset, 0, x.subject_id, j.org_id) ORDER BY x.subject_id, x.record_id FOR UPDATE OF x LOOP
+             WHERE j.state <> 'erased' AND vault.allowed(pol, s, 6::smallint, for_purpose, x.dataset, 0, x.subject_id, j.org_id) ORDER BY x.subject_id, x.record_id FOR UPDATE OF x LOOP
         n := vault.note(s, pol, 6::smallint, true, r.subject_id, r.record_id, r.dataset, 0, for_purpose, for_reason, ref);
         PERFORM vault.end_records(n, r.subject_id, ARRAY[r.record_id]);
         record := r.record_id; audit_id := n;
@@ -123,6 +123,6 @@ END $$;
 CREATE OR REPLACE FUNCTION vault.note_refusal(secret bytea, what smallint, for_purpose smallint, for_reason smallint, whom uuid, of_dataset smallint) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
 BEGIN
-    IF what NOT BETWEEN 1 AND 21 THEN RAISE EXCEPTION USING ERRCODE = 'AR422', MESSAGE = 'no such operation'; END IF;
+    IF NOT EXISTS (SELECT FROM vault.operation o WHERE o.id = what) THEN RAISE EXCEPTION USING ERRCODE = 'AR422', MESSAGE = 'no such operation'; END IF;
     RETURN vault.note(vault.actor(secret), vault.policy_in_force(), what, false, whom, NULL, of_dataset, 0, coalesce(for_purpose, 0::smallint), coalesce(for_reason, 0::smallint), NULL);
 END $$;

@@ -52,6 +52,9 @@ BEGIN
                 WHERE NOT EXISTS (SELECT FROM vault.field x WHERE x.dataset = ds AND x.name = f);
         END LOOP;
         INSERT INTO vault.declared_field VALUES (pol, ds, vault.mask_of(ds, d -> 'fields'), vault.mask_of(ds, d -> 'unique'), vault.mask_of(ds, d -> 'indexed'));
+        INSERT INTO vault.declared_retention (policy_id, dataset, class, days, starts, locked, zone)
+            SELECT pol, ds, x ->> 'class', (x ->> 'days')::int, x ->> 'starts', (x ->> 'locked')::boolean, given ->> 'time_zone'
+            FROM jsonb_array_elements(coalesce(d -> 'retention', '[]')) x;
     END LOOP;
     INSERT INTO vault.declared_purpose SELECT pol, vault.id_of('purpose', p), coalesce(given -> 'while_restricted', '["legal"]') ? p
         FROM jsonb_array_elements_text(given -> 'purposes') p;
