@@ -13,7 +13,8 @@ from armonika import policy, settings
 from armonika.flows.jobs import make_app
 from armonika.flows.letters import LETTERS
 from armonika.flows.send_letter import send_letter
-from armonika.gates import log
+from armonika.gates import log, mail
+from armonika.gates.channel import Channel
 from armonika.gates.mail import MailError
 from armonika.trust.keys import credentials
 from armonika.trust.vault import Vault
@@ -27,13 +28,14 @@ def build() -> App:
     config = settings.load()
     vault = Vault.open(held, dsn, size=3)
     loaded = policy.load()
+    server = mail.operator(*config.mail_server) if config.mail_server else mail.sink(Channel(), config.smtp_port)
     app = make_app(make_conninfo(dsn, user=held.database_user, password=held.database_password))
     retry = RetryStrategy(max_attempts=12, exponential_wait=2, retry_exceptions={MailError, Unavailable})
 
     def task(name: str) -> None:
         @app.task(name=name, queue="letters", retry=retry)
         def run(subject: str, language: str) -> None:
-            send_letter(vault, loaded, config, name, UUID(subject), language)
+            send_letter(vault, loaded, config, server, name, UUID(subject), language)
 
     for name in LETTERS:
         task(name)

@@ -13,7 +13,7 @@ from armonika import settings
 from armonika.doors.cli.running import admin_dsn
 from armonika.policy.compile import catalogue
 from armonika.store.private_files import KeyFileError
-from armonika.supervisor.installation import dsn_of
+from armonika.supervisor.database import dsn_of
 from armonika.trust.keys import Keyring
 from armonika.trust.vault import Vault
 from armonika.verify import report as reports
