@@ -29,7 +29,7 @@ def test_an_authority_is_its_secret() -> None:
     assert one.public_key() == again.public_key() != other.public_key()
     assert one.subject == again.subject != other.subject
     one.verify_directly_issued_by(again)
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="subject"):
         one.verify_directly_issued_by(other)
     basic = one.extensions.get_extension_for_class(x509.BasicConstraints)
     assert (basic.critical, basic.value.ca, basic.value.path_length) == (True, True, 0)
