@@ -113,13 +113,15 @@ def _serve(config: Settings, installation: Installation, sample: bool, stop: thr
         _welcome(config, installation, sample)
         rounds = Rounds(installation, lambda text: print(text, flush=True))
         renewal = Renewal(installation, supervisor, lambda text: print(text, flush=True))
-        last = 0.0
+        last = looked = 0.0
         while not stop.wait(0.25):
             supervisor.tick()
             _keep_database(config, installation, ballast)
+            if time.monotonic() - looked > 5:
+                looked = time.monotonic()
+                renewal.tick()
             if time.monotonic() - last > 15:
                 last = time.monotonic()
-                renewal.tick()
                 rounds.tick()
                 word = ballast.check()
                 if word:
