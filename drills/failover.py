@@ -34,7 +34,8 @@ def hold(say: object = print, seconds_before: float = 6.0) -> dict[str, float]:
     home.chmod(0o755)
     serve: subprocess.Popen[bytes] | None = None
     try:
-        tell("Two PostgreSQL servers under Patroni, one etcd …")
+        tell("Two PostgreSQL servers under Patroni, one etcd, mutual TLS on every hop …")
+        cluster.clients = _authority(home)
         cluster.start()
         address = cluster.address()
         with psycopg.connect(psycopg.conninfo.make_conninfo(address, dbname="postgres"), autocommit=True) as admin:
@@ -65,6 +66,25 @@ def hold(say: object = print, seconds_before: float = 6.0) -> dict[str, float]:
         shutil.rmtree(home, ignore_errors=True)
 
 
+def _authority(home: Path) -> str:
+    """Certificate of the installation's authority, which is made with its keys: the servers admit the doors by it."""
+    return subprocess.run(
+        [sys.executable, "-m", "armonika.doors.cli.main", "keys", "authority"], cwd=CHECKOUT, env={**os.environ, "ARMONIKA_HOME": str(home)}, capture_output=True,
+        text=True, check=True,
+    ).stdout  # fmt: skip
+
+
+def _in_clear(address: str) -> int:
+    """How many connections to the primary, the standby's among them, are not TLS 1.3 with a certificate of their role."""
+    with psycopg.connect(address) as admin:
+        found = admin.execute(
+            "SELECT a.usename, s.ssl, s.version, s.client_dn FROM pg_stat_activity a JOIN pg_stat_ssl s USING (pid) WHERE a.client_addr IS NOT NULL"
+        ).fetchall()
+    if not {"replication", "armonika_api", "armonika_worker", "armonika_sealer"} <= {row[0] for row in found}:
+        raise DrillError("The connections that are to be looked at are not there.")
+    return sum((tls, version, name) != (True, "TLSv1.3", f"/CN={role}") for role, tls, version, name in found)
+
+
 def _lose_primary(
     cluster: Cluster, load: Load, environment: dict[str, str], address: str, tell: object, seconds_before: float
 ) -> dict[str, float]:
@@ -92,12 +112,15 @@ def _lose_primary(
     say("The lost machine comes back as a standby …")
     cluster.start_node(primary)
     cluster.wait_synchronous()
+    measured["connections without TLS"] = float(_in_clear(address))
     measured["lost writes"] = float(lost(load))
     measured["reads without an entry"] = float(unlogged(load, address))
     verified = _verify(environment)
     say(verified.stdout.strip())
     for name, value in measured.items():
         say(f"  {name:<28} {value:,.1f}")
+    if measured["connections without TLS"]:
+        raise DrillError("A connection to the database is not encrypted, or shows no certificate.")
     if measured["lost writes"] or measured["reads without an entry"]:
         raise DrillError("An acknowledged write is gone, or a read has no entry in the log.")
     if measured["reads back after s"] > LIMIT_SECONDS:
