@@ -9,9 +9,10 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
 from armonika.policy.model import Policy
 from armonika.rules.key_states import KeyState
@@ -36,7 +37,7 @@ class Tended:
 
     rotated: list[str]
     destroyed: list[tuple[str, int]]
-    authority: bool = False
+    authority: Literal["kept", "renewed", "due"] = "kept"
 
 
 class KeyDesk:
@@ -155,10 +156,16 @@ class KeyDesk:
             self.destroy(name, number, "the last backup that needed it ended")
         if rotate:
             self.rotate(rotate, f"older than {copies.epoch_days} days")
-        renewed = self._clock() - ring.authority()[1] >= AUTHORITY_LIFE
-        if renewed:
-            self.renew_authority()
-        return Tended(rotate, destroy, renewed)
+        return Tended(rotate, destroy, self._tend_authority(ring))
+
+    def _tend_authority(self, ring: Keyring) -> Literal["kept", "renewed", "due"]:
+        """Units read their certificates at their start, and a server that asks for certificates must know the authority: there it is done by hand."""
+        if self._clock() - ring.authority()[1] < AUTHORITY_LIFE:
+            return "kept"
+        if conninfo_to_dict(self._dsn).get("sslcert") or not certificates.held(self._config):
+            return "due"
+        self.renew_authority()
+        return "renewed"
 
     def renew_authority(self) -> list[str]:
         """A new authority of certificates, and certificates of it for every running process, which takes them for its next connections. Units read

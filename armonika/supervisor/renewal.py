@@ -22,6 +22,7 @@ class Renewal:
     say: Callable[[str], None] = print
     _served: str = ""
     _refused: str = ""
+    _failed: str = ""
     _waiting: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -30,10 +31,14 @@ class Renewal:
     def tick(self) -> None:
         """Does what is due."""
         config = self.installation.settings
-        if certificates.due(config):
-            try:
+        try:
+            if certificates.due(config):
                 certificates.renew(config, Keyring.open(config.keys))
-            except KeyFileError as error:
+            self._failed = ""
+        except (KeyFileError, OSError) as error:
+            # Half a certificate's life is left for trying again; it is said once.
+            if str(error) != self._failed:
+                self._failed = str(error)
                 self.say(f"armonika: certificates of our own processes were not renewed: {error}")
         if self._waiting:
             self.supervisor.reload(self._waiting.pop(0))

@@ -44,7 +44,7 @@ class Capture:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._end.set()
         self._thread.join()
-        self.lost = struct.unpack("II", self._socket.getsockopt(_SOL_PACKET, _STATISTICS, 8))[1]
+        self.lost += struct.unpack("II", self._socket.getsockopt(_SOL_PACKET, _STATISTICS, 8))[1]
         self._socket.close()
 
     def sent_to(self, port: int) -> int:
@@ -60,8 +60,12 @@ class Capture:
                     return
                 continue
             # Loopback shows each packet twice: as it goes, and as it comes.
-            if not (interface == "lo" and kind == _OUTGOING) and self.bytes < MOST_BYTES:
+            if interface == "lo" and kind == _OUTGOING:
+                continue
+            if self.bytes < MOST_BYTES:
                 self._keep(packet, protocol)
+            else:
+                self.lost += 1
 
     def _keep(self, packet: bytes, protocol: int) -> None:
         if protocol == _IPV4 and len(packet) >= 20:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 
 import pytest
@@ -91,7 +90,6 @@ def test_the_capture_sees_both_ways_once_and_leaves_out_what_it_is_told() -> Non
     found = set().union(*(scanner.data(bytes(content)) for content in capture.flows.values()))
     assert {token for token, _ in found} == {"k3Wm9ZpQ2xTr8LfNv5Bd", "Q2xTr8LfNv5Bdk3Wm9Zp", "8LfNv5Bdk3Wm9ZpQ2xTr"}
     assert any(token == "8LfNv5Bdk3Wm9ZpQ2xTr" and form.startswith("base64") for token, form in found)
-    assert base64.b64encode(b"Hello 8LfNv5Bdk3Wm9ZpQ2xTr") in b"".join(bytes(content) for content in capture.flows.values())
 
 
 def _comes(capture: Capture, port: int) -> bool:

@@ -135,6 +135,8 @@ def _run(args: argparse.Namespace, config: Settings) -> int:
         print(
             f"Rotated: {', '.join(done.rotated) or 'none was due'}. Destroyed: {', '.join(f'{a} {b}' for a, b in done.destroyed) or 'none was due'}."
         )
+        if done.authority == "due":
+            print("The authority of certificates is a year old: `armonika keys authority --renew` (docs/operate.md, systemd).")
     return 0
 
 
