@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from pathlib import Path
 
 import psycopg
@@ -35,8 +36,10 @@ def check_transport(admin_dsn: str) -> None:
         raise DatabaseError(
             "ARMONIKA_DATABASE_URL is no address of PostgreSQL: write postgresql://user@host/database or host=… dbname=…."
         ) from None
-    hosts = (parts.get("hostaddr") or parts.get("host") or "/").split(",")
-    far = [host for host in hosts if not _near(host)]
+    # What the address leaves out, libpq takes from the environment.
+    given = parts.get("hostaddr") or parts.get("host") or os.environ.get("PGHOSTADDR") or os.environ.get("PGHOST") or "/"
+    service = parts.get("service") or os.environ.get("PGSERVICE")
+    far = [f"what the service {service} names"] if service else [host for host in given.split(",") if not _near(host)]
     if far and parts.get("sslmode") != "verify-full":
         raise DatabaseError(
             f"ARMONIKA_DATABASE_URL reaches {far[0]} without a look at its certificate. Add sslmode=verify-full and sslrootcert=… (docs/operate.md), "

@@ -27,7 +27,10 @@ from armonika.settings import Settings
 from armonika.store.embedded import DatabaseError
 from armonika.supervisor import certificates
 from armonika.supervisor.database import check_transport, door_dsn, dsn_of
+from armonika.supervisor.installation import Installation
 from armonika.supervisor.key_desk import AUTHORITY_LIFE
+from armonika.supervisor.renewal import Renewal
+from armonika.supervisor.supervisor import Supervisor
 from armonika.trust.certificates import Authority
 from armonika.trust.keys import Keyring
 from armonika.trust.keys.epochs import now
@@ -153,6 +156,32 @@ def test_a_certificate_is_due_at_half_its_life_and_when_the_clock_was_set(
         assert certificates.due(config) is due, days
 
 
+def test_the_rounds_renew_what_is_due_and_say_once_what_hinders() -> None:
+    said: list[str] = []
+    with house() as home:
+        renewal = Renewal(Installation(home.config), Supervisor(home.config.logs), said.append)
+        authority, _ = Keyring.open(home.config.keys).authority()
+        folder = home.config.credentials / "sealer"
+        folder.mkdir(parents=True, exist_ok=True)
+        certificates.hand_out(authority, "sealer", folder, None)
+        fresh = (folder / "internal.pem").read_bytes()
+        renewal.tick()
+        assert (folder / "internal.pem").read_bytes() == fresh, "nothing is due"
+        certificates.hand_out(authority, "sealer", folder, None, days=1 / 1440)
+        ending = (folder / "internal.pem").read_bytes()
+        kept = (home.config.keys / "keyring.json").rename(home.config.keys / "away")
+        for _ in range(3):
+            renewal.tick()
+        assert len(said) == 1
+        assert "not renewed" in said[0]
+        assert (folder / "internal.pem").read_bytes() == ending
+        kept.rename(home.config.keys / "keyring.json")
+        renewal.tick()
+        assert (folder / "internal.pem").read_bytes() != ending
+        assert not certificates.due(home.config)
+        assert len(said) == 1
+
+
 def test_the_desk_changes_the_authority_once_a_year() -> None:
     def subject() -> str:
         return Keyring.open(home.config.keys).authority()[0]._name.rfc4514_string()
@@ -207,6 +236,18 @@ def test_a_database_beyond_this_machine_is_reached_by_name_and_tls_or_not_at_all
     else:
         with pytest.raises(DatabaseError, match="sslmode=verify-full"):
             check_transport(url)
+
+
+def test_what_the_environment_adds_to_an_address_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_transport("dbname=a")
+    for name in ("PGHOST", "PGHOSTADDR", "PGSERVICE"):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, "192.0.2.1")
+            with pytest.raises(DatabaseError, match="sslmode=verify-full"):
+                check_transport("dbname=a")
+            check_transport("dbname=a sslmode=verify-full")
+    with pytest.raises(DatabaseError, match="sslmode=verify-full"):
+        check_transport("service=main dbname=a")
 
 
 def test_a_start_with_such_an_address_ends_before_anything_is_reached(tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ class Claim:
         evidence.control = evidence.control and len(roles) > 1 and any(role.startswith("armonika_") for role in roles)
         by_name = _by_name(context.settings)
         evidence.expect(by_name, "ARMONIKA_DATABASE_URL reaches a server by TCP without sslmode=verify-full")
-        return f"{len(found)} database connections of {len(roles)} roles, {beyond} by TLS, the others by a Unix socket"
+        return f"{len(found)} database connections of {len(roles)} roles, {beyond} by TLS, {len(found) - beyond} by a Unix socket"
 
     def sabotages(self) -> Iterator[Sabotage]:
         yield Sabotage(
