@@ -32,6 +32,8 @@ class Settings:
     """Folder with `cert.pem` (the chain) and `key.pem`; None: HTTP, on loopback only."""
     api_clients: Path | None = None
     """Certificates of the authorities whose clients the API admits (mutual TLS); None: a token is enough."""
+    mail_server: tuple[str, int] | None = None
+    """Name and port of the operator's mail server; None: the mail sink on this machine."""
 
     @property
     def scheme(self) -> str:
@@ -51,7 +53,7 @@ class Settings:
 
     @property
     def mail_url(self) -> str:
-        return f"http://localhost:{self.port + 3}"
+        return f"https://localhost:{self.port + 3}"
 
     @property
     def witness_port(self) -> int:
@@ -103,7 +105,7 @@ def load() -> Settings:
     named = {name: Path(value).absolute() for name in ("ARMONIKA_TLS", "ARMONIKA_API_CLIENTS") if (value := os.environ.get(name))}
     made = Settings(
         home, int(raw), os.environ.get("ARMONIKA_DATABASE_URL") or None, int(rate), os.environ.get("ARMONIKA_HOST") or "localhost",
-        os.environ.get("ARMONIKA_LISTEN") or "127.0.0.1", named.get("ARMONIKA_TLS"), named.get("ARMONIKA_API_CLIENTS"),
+        os.environ.get("ARMONIKA_LISTEN") or "127.0.0.1", named.get("ARMONIKA_TLS"), named.get("ARMONIKA_API_CLIENTS"), _mail_server(os.environ.get("ARMONIKA_MAIL_SERVER") or ""),
     )  # fmt: skip
     try:
         loopback = ipaddress.ip_address(made.listen).is_loopback
@@ -116,3 +118,12 @@ def load() -> Settings:
             "Without TLS only loopback is served: set ARMONIKA_TLS to a folder with cert.pem and key.pem, or leave ARMONIKA_LISTEN and ARMONIKA_API_CLIENTS out."
         )
     return made
+
+
+def _mail_server(text: str) -> tuple[str, int] | None:
+    if not text:
+        return None
+    host, _, port = text.partition(":")
+    if not re.fullmatch(r"[A-Za-z0-9.-]{1,253}", host) or not (port or "587").isdigit() or not 1 <= int(port or "587") <= 65535:
+        raise SettingsError("ARMONIKA_MAIL_SERVER must be a host name, with a port behind a colon if it is not 587.")
+    return host, int(port or "587")

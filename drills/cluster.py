@@ -1,4 +1,7 @@
-"""Two PostgreSQL servers under Patroni with etcd, on loopback, for a drill. Debian's packages; everything in one folder, nothing left behind."""
+"""Two PostgreSQL servers under Patroni with etcd, on loopback, for a drill. Debian's packages; everything in one folder, nothing left behind.
+
+Every hop is TLS with certificates on both sides: etcd, Patroni's REST, replication, pg_rewind and the clients (docs/security/transport.md).
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,15 @@ import secrets
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import time
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from armonika.trust.certificates import Authority
 
 PROGRAMS = {"etcd": "/usr/bin/etcd", "patroni": "/usr/bin/patroni", "postgres": "/usr/lib/postgresql/15/bin/postgres"}
 # The lock of the primary lives `ttl` seconds after its last renewal: the outage is at most that, and the time of a promotion.
@@ -25,7 +31,7 @@ TIMING = {"ttl": 20, "loop_wait": 5, "retry_timeout": 5}
 SETTINGS = {
     "max_connections": 120, "wal_level": "replica", "hot_standby": "on", "max_wal_senders": 8, "wal_keep_size": "256MB", "wal_log_hints": "on", "jit": "off",
     "synchronous_commit": "on", "wal_writer_delay": "10ms", "max_prepared_transactions": 0, "password_encryption": "scram-sha-256", "log_error_verbosity": "terse",
-    "log_statement": "none", "log_parameter_max_length": 0, "log_parameter_max_length_on_error": 0, "shared_buffers": "256MB", "max_wal_size": "2GB",
+    "ssl": "on", "ssl_min_protocol_version": "TLSv1.3", "log_statement": "none", "log_parameter_max_length": 0, "log_parameter_max_length_on_error": 0, "shared_buffers": "256MB", "max_wal_size": "2GB",
 }  # fmt: skip
 
 
@@ -77,6 +83,32 @@ class Cluster:
     etcd_port: int = field(default_factory=free_port)
     password: str = field(default_factory=lambda: secrets.token_hex(24))
     etcd: subprocess.Popen[bytes] | None = None
+    authority: Authority = field(default_factory=lambda: Authority(secrets.token_bytes(32)))
+    clients: str = ""
+    """Certificates of further authorities whose clients the servers admit (PEM): the installation's."""
+
+    def _file(self, name: str) -> str:
+        return str(self.folder / "tls" / name)
+
+    def _certify(self) -> None:
+        """Certificates for all who take part: the common name of a client is its role. `postgres` is the administrator of the installation too."""
+        (self.folder / "tls").mkdir(exist_ok=True, mode=0o755)
+        for name, content in (
+            ("ca.pem", self.authority.certificate()),
+            ("clients.pem", self.authority.certificate() + self.clients.encode()),
+        ):
+            Path(self._file(name)).write_bytes(content)
+        issued = {name: self.authority.issue("127.0.0.1", name, 1, server=name == "server", client=True) for name in ("server", "postgres", "replication", "rewind")}  # fmt: skip
+        for name, made in issued.items():
+            for path in (Path(self._file(f"{name}.pem")), *([Path(self._file("admin.pem"))] if name == "postgres" else [])):
+                path.touch(0o600)
+                path.write_bytes(made)
+                if self._user and path.name != "admin.pem":
+                    os.chown(path, self._user.pw_uid, self._user.pw_gid)
+
+    def _mutual(self, name: str, *words: str) -> dict[str, str]:
+        """Paths of a certificate, its key and the authority, under the words that a program has for them."""
+        return dict(zip(words, (self._file(f"{name}.pem"), self._file(f"{name}.pem"), self._file("ca.pem")), strict=True))
 
     @property
     def _user(self) -> pwd.struct_passwd | None:
@@ -96,11 +128,12 @@ class Cluster:
         self.folder.chmod(0o755)
         if self._user:
             os.chown(self.folder, self._user.pw_uid, self._user.pw_gid)
-        peer = free_port()
+        self._certify()
+        peer, client = f"https://127.0.0.1:{free_port()}", f"https://127.0.0.1:{self.etcd_port}"
+        files = [word for prefix in ("", "peer-") for pair in self._mutual("server", f"--{prefix}cert-file", f"--{prefix}key-file", f"--{prefix}trusted-ca-file").items() for word in pair]  # fmt: skip
         self.etcd = self._launch(
-            "etcd", PROGRAMS["etcd"], "--name", "drill", "--data-dir", str(self.folder / "etcd"), "--listen-client-urls", f"http://127.0.0.1:{self.etcd_port}",
-            "--advertise-client-urls", f"http://127.0.0.1:{self.etcd_port}", "--listen-peer-urls", f"http://127.0.0.1:{peer}",
-            "--initial-advertise-peer-urls", f"http://127.0.0.1:{peer}", "--initial-cluster", f"drill=http://127.0.0.1:{peer}",
+            "etcd", PROGRAMS["etcd"], "--name", "drill", "--data-dir", str(self.folder / "etcd"), "--listen-client-urls", client, "--advertise-client-urls", client,
+            "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", f"drill={peer}", *files, "--client-cert-auth", "--peer-client-cert-auth",
         )  # fmt: skip
         self._until(lambda: self._http(self.etcd_port, "/health")["health"] == "true", 20, "etcd does not answer")
         for node in self.nodes:
@@ -120,18 +153,27 @@ class Cluster:
 
     def _configuration(self, node: Node) -> dict[str, Any]:
         """JSON is YAML. `synchronous_mode`: a commit is acknowledged when the standby has it on its disk."""
-        users = {name: {"username": name, "password": self.password} for name in ("replication", "rewind")}
+        users = {
+            name: {"username": name, "password": self.password, "sslmode": "verify-full", **self._mutual(name, "sslcert", "sslkey", "sslrootcert")}
+            for name in ("replication", "rewind", "postgres")
+        }  # fmt: skip
+        own = f"127.0.0.1:{node.rest}"
         return {
-            "scope": "drill", "name": node.name, "etcd3": {"host": f"127.0.0.1:{self.etcd_port}"}, "restapi": {"listen": f"127.0.0.1:{node.rest}", "connect_address": f"127.0.0.1:{node.rest}"},
+            "scope": "drill", "name": node.name, "etcd3": {"host": f"127.0.0.1:{self.etcd_port}", "protocol": "https", **self._mutual("server", "cert", "key", "cacert")},
+            "restapi": {"listen": own, "connect_address": own, "verify_client": "required", **self._mutual("server", "certfile", "keyfile", "cafile")},
+            "ctl": self._mutual("server", "certfile", "keyfile", "cacert"),
             "bootstrap": {
                 "dcs": {**TIMING, "maximum_lag_on_failover": 1048576, "synchronous_mode": True, "postgresql": {"use_pg_rewind": True, "use_slots": True, "parameters": SETTINGS}},
                 "initdb": [{"encoding": "UTF8"}, {"locale": "C.UTF-8"}, "data-checksums"],
             },
             "postgresql": {
                 "listen": f"127.0.0.1:{node.port}", "connect_address": f"127.0.0.1:{node.port}", "data_dir": str(self.folder / node.name), "bin_dir": str(Path(PROGRAMS["postgres"]).parent),
-                "pgpass": str(self.folder / f"{node.name}.pgpass"), "authentication": {**users, "superuser": {"username": "postgres", "password": self.password}},
-                "parameters": {"unix_socket_directories": str(self.folder)},
-                "pg_hba": ["local all all scram-sha-256", "host replication replication 127.0.0.1/32 scram-sha-256", "host all all 127.0.0.1/32 scram-sha-256"],
+                "use_unix_socket": True, "use_unix_socket_repl": True, "pgpass": str(self.folder / f"{node.name}.pgpass"), "authentication": {"replication": users["replication"], "rewind": users["rewind"], "superuser": users["postgres"]},
+                "parameters": {"unix_socket_directories": str(self.folder), **self._mutual("server", "ssl_cert_file", "ssl_key_file", "ssl_ca_file"), "ssl_ca_file": self._file("clients.pem")},
+                "pg_hba": [
+                    "local all all scram-sha-256", "hostssl replication replication 127.0.0.1/32 scram-sha-256 clientcert=verify-full",
+                    "hostssl all all 127.0.0.1/32 scram-sha-256 clientcert=verify-full",
+                ],
             },
         }  # fmt: skip
 
@@ -193,11 +235,13 @@ class Cluster:
         passfile.touch(0o600)
         passfile.write_text("".join(f"127.0.0.1:{node.port}:*:postgres:{self.password}\n" for node in self.nodes))
         ports = ",".join(str(node.port) for node in self.nodes)
-        return f"host=127.0.0.1,127.0.0.1 port={ports} dbname=armonika user=postgres passfile={passfile} target_session_attrs=read-write connect_timeout=2"
+        files = " ".join(f"{word}={path}" for word, path in self._mutual("admin", "sslcert", "sslkey", "sslrootcert").items())
+        return f"host=127.0.0.1,127.0.0.1 port={ports} dbname=armonika user=postgres passfile={passfile} target_session_attrs=read-write connect_timeout=2 sslmode=verify-full {files}"
 
-    @staticmethod
-    def _http(port: int, path: str) -> dict[str, Any]:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2) as response:
+    def _http(self, port: int, path: str) -> dict[str, Any]:
+        trusting = ssl.create_default_context(cafile=self._file("ca.pem"))
+        trusting.load_cert_chain(self._file("server.pem"))
+        with urllib.request.urlopen(f"https://127.0.0.1:{port}{path}", timeout=2, context=trusting) as response:
             found: dict[str, Any] = json.loads(response.read())
             return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import shutil
 import signal
@@ -34,7 +35,8 @@ def hold(say: object = print, seconds_before: float = 6.0) -> dict[str, float]:
     home.chmod(0o755)
     serve: subprocess.Popen[bytes] | None = None
     try:
-        tell("Two PostgreSQL servers under Patroni, one etcd …")
+        tell("Two PostgreSQL servers under Patroni, one etcd, mutual TLS on every hop …")
+        cluster.clients = _authority(home)
         cluster.start()
         address = cluster.address()
         with psycopg.connect(psycopg.conninfo.make_conninfo(address, dbname="postgres"), autocommit=True) as admin:
@@ -65,6 +67,25 @@ def hold(say: object = print, seconds_before: float = 6.0) -> dict[str, float]:
         shutil.rmtree(home, ignore_errors=True)
 
 
+def _authority(home: Path) -> str:
+    """Certificate of the installation's authority, which is made with its keys: the servers admit the doors by it."""
+    return subprocess.run(
+        [sys.executable, "-m", "armonika.doors.cli.main", "keys", "authority"], cwd=CHECKOUT, env={**os.environ, "ARMONIKA_HOME": str(home)}, capture_output=True,
+        text=True, check=True,
+    ).stdout  # fmt: skip
+
+
+def _in_clear(address: str) -> int:
+    """How many connections to the primary, the standby's among them, are not TLS 1.3 with a certificate of their role."""
+    with psycopg.connect(address) as admin:
+        found = admin.execute(
+            "SELECT a.usename, s.ssl, s.version, s.client_dn FROM pg_stat_activity a JOIN pg_stat_ssl s USING (pid) WHERE a.client_addr IS NOT NULL"
+        ).fetchall()
+    if not {"replication", "armonika_api", "armonika_worker", "armonika_sealer"} <= {row[0] for row in found}:
+        raise DrillError("The connections that are to be looked at are not there.")
+    return sum((tls, version, name) != (True, "TLSv1.3", f"/CN={role}") for role, tls, version, name in found)
+
+
 def _lose_primary(
     cluster: Cluster, load: Load, environment: dict[str, str], address: str, tell: object, seconds_before: float
 ) -> dict[str, float]:
@@ -92,18 +113,31 @@ def _lose_primary(
     say("The lost machine comes back as a standby …")
     cluster.start_node(primary)
     cluster.wait_synchronous()
+    measured["connections without TLS"] = float(_in_clear(address))
     measured["lost writes"] = float(lost(load))
     measured["reads without an entry"] = float(unlogged(load, address))
     verified = _verify(environment)
     say(verified.stdout.strip())
     for name, value in measured.items():
         say(f"  {name:<28} {value:,.1f}")
+    if measured["connections without TLS"]:
+        raise DrillError("A connection to the database is not encrypted, or shows no certificate.")
     if measured["lost writes"] or measured["reads without an entry"]:
         raise DrillError("An acknowledged write is gone, or a read has no entry in the log.")
     if measured["reads back after s"] > LIMIT_SECONDS:
         raise DrillError(f"Reads were away for more than {LIMIT_SECONDS:.0f} s.")
     if verified.returncode:
         raise DrillError(f"The audit log does not verify: {verified.stdout}{verified.stderr}")
+    if os.geteuid() == 0:
+        # The site was idle: each of its connections to the lost server fails once, and the probe is not run then.
+        for _ in range(4):
+            proven = _command(environment, "verify", "7a.2", "--json", "--no-publish")
+            row = next(row for row in json.loads(proven.stdout)["claims"] if row["claim"] == "7a.2")
+            if row["verdict"] != "UNPROVEN":
+                break
+        say(f"7a.2 {row['verdict']}: {row['summary']}")
+        if row["verdict"] != "TRUE":
+            raise DrillError(f"Claim 7a.2 is not proven on the cluster: {row['summary']} {row['failures']}")
     return measured
 
 
@@ -115,8 +149,12 @@ def _gap(moments: list[float], killed: float) -> float:
 
 def _verify(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     time.sleep(2.5)
+    return _command(environment, "audit", "verify")
+
+
+def _command(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "armonika.doors.cli.main", "audit", "verify"],
+        [sys.executable, "-m", "armonika.doors.cli.main", *words],
         cwd=CHECKOUT,
         env=environment,
         capture_output=True,

@@ -1,23 +1,35 @@
-"""The mail sink of a developer's machine: a real SMTP listener, and a page that shows what arrived. Letters stay in memory only."""
+"""The mail sink of a developer's machine: a real SMTP listener, and a page that shows what arrived. Letters stay in memory only.
+
+The listener takes nothing before STARTTLS, and only from the worker's certificate. The page speaks TLS and opens with the key that `armonika serve`
+prints with its address: other users of the machine can neither read along nor look at it.
+"""
 
 from __future__ import annotations
 
 import email
+import hmac
 import html
 import json
+import logging
+import os
 import re
 import signal
 import threading
 from collections import deque
 from email import policy as email_policy
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from armonika import settings
 from armonika.gates import log
+from armonika.gates.channel import Channel, Listener, peer
+from armonika.store.private_files import read_private
 
+SENDER = "worker"
+PAGE_KEY = "page.key"
 KEPT = 500
 MAX_BYTES = 1024 * 1024
 _STYLE = "body{font:16px/1.5 system-ui;max-width:50rem;margin:2rem auto;padding:0 1rem}pre{white-space:pre-wrap;unicode-bidi:plaintext}li{margin:.5rem 0}"
@@ -34,6 +46,10 @@ class Sink:
         self.letters: deque[dict[str, str]] = deque(maxlen=KEPT)
         self._number = 0
         self._lock = threading.Lock()
+
+    def handle_STARTTLS(self, server: SMTP, session: Session, envelope: Envelope) -> bool:  # noqa: N802 (aiosmtpd's name)
+        """Whether what follows is taken: only from the worker."""
+        return peer((session.ssl or {})["ssl_object"]) == SENDER
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802 (aiosmtpd's name)
         raw = envelope.content or b""
@@ -53,31 +69,54 @@ def linked(text: str) -> str:
     return re.sub(r"(https?://[^\s&<>\"]+)", r'<a href="\1">\1</a>', html.escape(text))
 
 
+class Smtp(Controller):
+    """The listener. Each connection gets the certificate of its moment."""
+
+    def __init__(self, sink: Sink, channel: Channel, port: int) -> None:
+        self._channel = channel
+        super().__init__(sink, hostname="127.0.0.1", port=port)
+
+    def factory(self) -> SMTP:
+        """One connection's protocol."""
+        return SMTP(
+            self.handler, data_size_limit=MAX_BYTES, enable_SMTPUTF8=True, ident="Armonika sink", tls_context=self._channel.server(), require_starttls=True
+        )  # fmt: skip
+
+
 class Page(BaseHTTPRequestHandler):
-    """/ lists letters, /letters/N shows one, /letters.json is for tests."""
+    """Below /KEY: / lists letters, /letters/N shows one, /letters.json is for tests. Without the key nothing is here."""
 
     sink: Sink
+    key: str
     server_version, sys_version = "sink", ""
+    timeout = 10
 
     def do_GET(self) -> None:
+        if self.path == "/healthz":
+            return self._answer(200, "text/plain", "ok")
+        offered, _, asked = self.path.removeprefix("/").partition("/")
+        if not hmac.compare_digest(offered.encode(), self.key.encode()):
+            return self._answer(
+                404, "text/plain", "Open the address that `armonika serve` printed: it holds the key of this page."
+            )
         letters = list(self.sink.letters)
-        if self.path == "/letters.json":
+        if asked == "letters.json":
             return self._answer(200, "application/json", json.dumps(letters))
-        if self.path == "/style.css":
+        if asked == "style.css":
             return self._answer(200, "text/css", _STYLE)
-        if self.path == "/":
+        if asked == "":
             rows = "".join(
-                f'<li><a href="/letters/{x["id"]}">{html.escape(x["subject"])}</a><br><bdi>{html.escape(x["to"])}</bdi> · {html.escape(x["date"])}</li>'
+                f'<li><a href="letters/{x["id"]}">{html.escape(x["subject"])}</a><br><bdi>{html.escape(x["to"])}</bdi> · {html.escape(x["date"])}</li>'
                 for x in letters
             )
             return self._page(
                 "Mail sink", f"<ol>{rows}</ol>" if rows else "<p>No letter yet. What the system sends will stand here.</p>"
             )
         for x in letters:
-            if self.path == f"/letters/{x['id']}":
+            if asked == f"letters/{x['id']}":
                 return self._page(
                     html.escape(x["subject"]),
-                    f'<p>To <bdi>{html.escape(x["to"])}</bdi></p><pre>{linked(x["body"])}</pre><p><a href="/">All letters</a></p>',
+                    f'<p>To <bdi>{html.escape(x["to"])}</bdi></p><pre>{linked(x["body"])}</pre><p><a href="../">All letters</a></p>',
                 )
         return self._answer(404, "text/plain", "no such letter")
 
@@ -85,7 +124,7 @@ class Page(BaseHTTPRequestHandler):
         self._answer(
             200,
             "text/html",
-            f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><link rel="stylesheet" href="/style.css"><main><h1>{title}</h1>{body}</main></html>',
+            f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><link rel="stylesheet" href="/{self.key}/style.css"><main><h1>{title}</h1>{body}</main></html>',
         )
 
     def _answer(self, status: int, kind: str, text: str) -> None:
@@ -103,14 +142,13 @@ class Page(BaseHTTPRequestHandler):
 def main() -> None:
     """Runs until SIGTERM."""
     log.configure()
-    config = settings.load()
-    sink = Sink()
-    controller = Controller(
-        sink, hostname="127.0.0.1", port=config.smtp_port, data_size_limit=MAX_BYTES, enable_SMTPUTF8=True, ident="Armonika sink"
-    )
+    # It warns that some clients have no certificate: that is what is wanted.
+    logging.getLogger("mail.log").setLevel(logging.ERROR)
+    config, channel, sink = settings.load(), Channel(), Sink()
+    controller = Smtp(sink, channel, config.smtp_port)
     controller.start()
-    Page.sink = sink
-    server = ThreadingHTTPServer(("127.0.0.1", config.port + 3), Page)
+    Page.sink, Page.key = sink, read_private(Path(os.environ["CREDENTIALS_DIRECTORY"]) / PAGE_KEY).decode()
+    server = Listener(channel, config.port + 3, Page, clients=False)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
     server.serve_forever(poll_interval=0.1)

@@ -12,6 +12,8 @@ from psycopg.conninfo import make_conninfo
 
 from armonika import settings
 from armonika.gates import log
+from armonika.gates.channel import Channel, Connection
+from armonika.trust.audit.cosigning import SECONDS, post
 from armonika.trust.audit.register import Register, RegisterBroken
 from armonika.trust.audit.sealer import Sealer, SealerError
 from armonika.trust.keys import credentials
@@ -27,6 +29,7 @@ def main() -> None:
     os.umask(0o022)
     held = credentials.load("sealer")
     config = settings.load()
+    channel = Channel()
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     assert held.log_key is not None
@@ -37,7 +40,13 @@ def main() -> None:
     (config.audit_log / "tile" / "entries").chmod(0o700)
     try:
         with psycopg.connect(dsn, autocommit=True) as connection:
-            sealer = Sealer(connection, config.audit_log, ORIGIN, held.log_key, f"http://127.0.0.1:{config.witness_port}")
+            sealer = Sealer(
+                connection,
+                config.audit_log,
+                ORIGIN,
+                held.log_key,
+                post(lambda: Connection(channel, "witness", config.witness_port, SECONDS)),
+            )
             _log.info("sealing from entry %d on", sealer.load())
             register = Register(connection, config.audit_log, held.log_key)
             register.load()

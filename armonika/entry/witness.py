@@ -1,33 +1,40 @@
-"""The witness's process: an HTTP server of its own with a key of its own, which trusts the log's key and nothing else of the system."""
+"""The witness's process: an HTTPS server of its own with a key of its own, which trusts the log's key, and hears nobody but our own processes."""
 
 from __future__ import annotations
 
 import signal
+import ssl
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 from armonika import settings
 from armonika.gates import log
+from armonika.gates.channel import Channel, Listener, peer
 from armonika.trust.audit import tiles
 from armonika.trust.audit.witness import MOST_BYTES, TEXT, Witness
 
 NAME = "armonika.dz/witness"
+SUBMITTER = "sealer"
 
 
 def handler(witness: Witness) -> type[BaseHTTPRequestHandler]:
-    """The endpoints of tlog-witness, with the verifier keys and a sign of life."""
+    """The endpoints of tlog-witness, with the verifier keys and a sign of life. Only the sealer's certificate may add a checkpoint."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         server_version, sys_version = "witness", ""
         timeout = 10
+        connection: ssl.SSLSocket
 
         def do_POST(self) -> None:  # (the name is http.server's)
             length = self.headers.get("Content-Length", "")
             if self.path != "/add-checkpoint":
                 self.close_connection = True
                 return self._answer(404, TEXT, b"not found\n")
+            if peer(self.connection) != SUBMITTER:
+                self.close_connection = True
+                return self._answer(403, TEXT, b"not the sealer's certificate\n")
             if not length.isascii() or not length.isdigit() or int(length) > MOST_BYTES:
                 self.close_connection = True
                 return self._answer(400, TEXT, b"a body of at most 65536 bytes is needed\n")
@@ -60,7 +67,7 @@ def main() -> None:
     log.configure()
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    config = settings.load()
+    config, channel = settings.load(), Channel()
     known = config.audit_log / "log.vkey"
     while not known.exists():
         if stop.wait(0.2):
@@ -68,7 +75,7 @@ def main() -> None:
     vkey = known.read_text().strip()
     witness = Witness(config.home / "witness", NAME, {vkey.split("+", 1)[0]: vkey})
     tiles.write(config.home / "witness" / "witness.vkey", witness.vkeys().encode())
-    server = ThreadingHTTPServer(("127.0.0.1", config.witness_port), handler(witness))
+    server = Listener(channel, config.witness_port, handler(witness))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     stop.wait()
     server.shutdown()

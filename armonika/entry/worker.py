@@ -19,8 +19,11 @@ from armonika.flows.letters import LETTERS
 from armonika.flows.retention import Steady
 from armonika.flows.retention import run as end_expired
 from armonika.flows.send_letter import send_letter
-from armonika.gates import log
+from armonika.gates import log, mail
+from armonika.gates.channel import Channel
 from armonika.gates.mail import MailError
+from armonika.supervisor.certificates import beside
+from armonika.supervisor.database import door_dsn
 from armonika.trust.keys import credentials
 from armonika.trust.vault import Vault
 from armonika.trust.vault.errors import Unavailable, VaultError
@@ -40,13 +43,14 @@ def build() -> App:
     config = settings.load()
     vault = Vault.open(held, dsn, size=3)
     loaded = policy.load()
+    server = mail.operator(*config.mail_server) if config.mail_server else mail.sink(Channel(), config.smtp_port)
     app = make_app(make_conninfo(dsn, user=held.database_user, password=held.database_password))
     retry = RetryStrategy(max_attempts=12, exponential_wait=2, retry_exceptions={MailError, Unavailable})
 
     def task(name: str) -> None:
         @app.task(name=name, queue="letters", retry=retry)
         def run(subject: str, language: str) -> None:
-            send_letter(vault, loaded, config, name, UUID(subject), language)
+            send_letter(vault, loaded, config, server, name, UUID(subject), language)
 
     for name in LETTERS:
         task(name)
@@ -55,7 +59,10 @@ def build() -> App:
 
 def expire(stop: threading.Event) -> None:
     """Ends what has expired, again and again, until `stop`. Whatever goes wrong is said once, and tried again at the next turn."""
-    expirer = Expirer(credentials.load("retention"), os.environ["ARMONIKA_DSN"])
+    held, dsn = credentials.load("retention"), os.environ["ARMONIKA_DSN"]
+    if held.source is not None:
+        dsn = door_dsn(dsn, held.source, beside("retention"))
+    expirer = Expirer(held, dsn)
     steady = Steady(time.time, lambda: time.clock_gettime(time.CLOCK_BOOTTIME))
     turn, said = 0, ""
     try:

@@ -14,7 +14,9 @@ from armonika.trust.vault.errors import Refused
 DAY, HOUR = 86400, 3600
 
 
-def send_letter(vault: Vault, policy: Policy, config: Settings, task: str, subject: UUID, language: str) -> bool:
+def send_letter(
+    vault: Vault, policy: Policy, config: Settings, server: mail.Server, task: str, subject: UUID, language: str
+) -> bool:
     """Reads the address through the vault, makes the link's token now, and hands the letter over. False when the person is gone meanwhile."""
     try:
         records = vault.read(vault.service, subject, "account", ["name", "email"], "provide", "send-letter")
@@ -31,5 +33,5 @@ def send_letter(vault: Vault, policy: Policy, config: Settings, task: str, subje
     else:
         link = f"{base}/forgotten/"
     subject_line, body = compose(task, language, values["name"], link)
-    mail.send("127.0.0.1", config.smtp_port, policy.controller.privacy_email, values["email"], subject_line, body, language)
+    mail.send(server, policy.controller.privacy_email, values["email"], subject_line, body, language)
     return True

@@ -13,13 +13,15 @@ class KeyFileError(Exception):
     """A key file is missing, readable by others, or damaged. The message says which file and what to do."""
 
 
-def write_private(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Writes `data` durably under `path` with `mode`: temporary file, fsync, rename, fsync of the folder."""
+def write_private(path: Path, data: bytes, mode: int = 0o600, owner: tuple[int, int] | None = None) -> None:
+    """Writes `data` durably under `path` with `mode`, for `owner` (uid, gid) from the first moment: temporary file, fsync, rename, fsync of the folder."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
+            if owner is not None:
+                os.fchown(descriptor, *owner)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

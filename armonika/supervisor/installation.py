@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from armonika import policy
 from armonika.flows import jobs
 from armonika.policy.compile import catalogue
 from armonika.settings import CHECKOUT, Settings
 from armonika.store.embedded import Embedded
+from armonika.store.private_files import write_private
 from armonika.store.users import User, make_reachable, user_for
-from armonika.supervisor import tls
+from armonika.supervisor import certificates, tls
 from armonika.supervisor.backup.replay import replay
+from armonika.supervisor.database import check_transport, door_dsn, dsn_of
 from armonika.trust import crypto
 from armonika.trust.keys import Keyring
 from armonika.trust.keys.provision import Provisioned, provision
@@ -32,12 +33,6 @@ class AlreadyRunning(Exception):
     """Another start holds this home; the message names the process."""
 
 
-def dsn_of(admin_dsn: str) -> str:
-    """The same server and database without user and password."""
-    parts = conninfo_to_dict(admin_dsn)
-    return make_conninfo(**{key: str(value) for key, value in parts.items() if key not in ("user", "password", "passfile")})
-
-
 @dataclass
 class Installation:
     """Use as a context manager: everything that was made for the run is taken down at its end."""
@@ -48,6 +43,8 @@ class Installation:
     provisioned: Provisioned | None = None
     admin_dsn: str = ""
     dsn: str = ""
+    page_key: str = ""
+    """Opens the mail sink's page: made anew at each start."""
     _lock: int = -1
 
     def user(self, process: str) -> User | None:
@@ -72,6 +69,7 @@ class Installation:
         """Database, keys, schema, policy, job queue. Raises DatabaseError, RootKeyError, MigrationError, PolicyError."""
         loaded = policy.load()
         if self.settings.database_url:
+            check_transport(self.settings.database_url)
             self.admin_dsn = self.settings.database_url
         else:
             self.embedded = Embedded(self.settings.postgres, self.settings.keys, self.user("postgres"))
@@ -81,6 +79,7 @@ class Installation:
         self.dsn = dsn_of(self.admin_dsn)
         self.provisioned = provision(self.settings.keys, self.admin_dsn, catalogue(loaded), self._recover)
         jobs.install(self.admin_dsn)
+        certificates.publish(self.settings, self.provisioned.keyring.authority()[0])
 
     def _recover(self, ring: Keyring) -> None:
         """Before anything is served: a database that is an older copy takes back what was sealed outside it."""
@@ -97,16 +96,24 @@ class Installation:
         folder = self.settings.credentials / door
         self.settings.credentials.mkdir(mode=0o711, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
+        owner = (user.uid, user.gid) if user else None
         if door in DOORS:
-            for held in (door, *ALSO.get(door, ())):
-                self.provisioned.write_credentials(held, folder, (user.uid, user.gid) if user else None)
+            self.provisioned.write_credentials(door, folder, owner)
+        authority = self.provisioned.keyring.authority()[0]
+        certificates.hand_out(authority, door, folder, owner)
+        for also in ALSO.get(door, ()):
+            self.provisioned.write_credentials(also, folder, owner)
+            certificates.hand_out(authority, also, folder, owner, own=certificates.beside(also))
+        if door == "mailsink":
+            self.page_key = secrets.token_urlsafe(24)
+            write_private(folder / "page.key", self.page_key.encode(), 0o400, owner)
         if self.settings.tls and door in tls.LISTENERS:
             tls.hand_out(self.settings, door, folder, user)
         if user:
             os.chown(folder, user.uid, user.gid)
             make_reachable(CHECKOUT, user)
             make_reachable(self.settings.home, user)
-        return environment(self.settings, self.dsn, folder), user
+        return environment(self.settings, door_dsn(self.dsn, folder), folder), user
 
     def close(self) -> None:
         """Takes down what the run needed."""
@@ -124,4 +131,4 @@ def environment(settings: Settings, dsn: str, credentials: Path) -> dict[str, st
         "ARMONIKA_HOME": str(settings.home), "ARMONIKA_PORT": str(settings.port), "ARMONIKA_DSN": dsn, "CREDENTIALS_DIRECTORY": str(credentials),
         "ARMONIKA_API_RATE": str(settings.api_rate), "PYTHONPATH": str(CHECKOUT), "PYTHONDONTWRITEBYTECODE": "1", "HOME": str(settings.run),
         "ARMONIKA_HOST": settings.host, "ARMONIKA_LISTEN": settings.listen,
-    } | ({"ARMONIKA_TLS": str(settings.tls)} if settings.tls else {}) | ({"ARMONIKA_API_CLIENTS": str(settings.api_clients)} if settings.api_clients else {})  # fmt: skip
+    } | ({"ARMONIKA_TLS": str(settings.tls)} if settings.tls else {}) | ({"ARMONIKA_API_CLIENTS": str(settings.api_clients)} if settings.api_clients else {}) | ({"ARMONIKA_MAIL_SERVER": ":".join(map(str, settings.mail_server))} if settings.mail_server else {})  # fmt: skip

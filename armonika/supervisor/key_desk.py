@@ -9,17 +9,22 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
 from armonika.policy.model import Policy
 from armonika.rules.key_states import KeyState
 from armonika.settings import Settings
+from armonika.supervisor import certificates
 from armonika.supervisor.backup.create import catalogue_of
 from armonika.trust.keys import Keyring, credentials
 from armonika.trust.keys.epochs import now
 from armonika.trust.keys.keyring import alone
+
+AUTHORITY_LIFE = timedelta(days=365)
+"""A key that issues certificates is changed once a year (NIST SP 800-57 part 1 §5.3.6: one to two years)."""
 
 
 class KeyDeskError(Exception):
@@ -32,6 +37,7 @@ class Tended:
 
     rotated: list[str]
     destroyed: list[tuple[str, int]]
+    authority: Literal["kept", "renewed", "due"] = "kept"
 
 
 class KeyDesk:
@@ -150,7 +156,24 @@ class KeyDesk:
             self.destroy(name, number, "the last backup that needed it ended")
         if rotate:
             self.rotate(rotate, f"older than {copies.epoch_days} days")
-        return Tended(rotate, destroy)
+        return Tended(rotate, destroy, self._tend_authority(ring))
+
+    def _tend_authority(self, ring: Keyring) -> Literal["kept", "renewed", "due"]:
+        """Units read their certificates at their start, and a server that asks for certificates must know the authority: there it is done by hand."""
+        if self._clock() - ring.authority()[1] < AUTHORITY_LIFE:
+            return "kept"
+        if conninfo_to_dict(self._dsn).get("sslcert") or not certificates.held(self._config):
+            return "due"
+        self.renew_authority()
+        return "renewed"
+
+    def renew_authority(self) -> list[str]:
+        """A new authority of certificates, and certificates of it for every running process, which takes them for its next connections. Units read
+        theirs at their start: write them again and restart those that speak to each other together. Returns the running processes."""
+        with alone(self._config.keys):
+            ring = Keyring.open(self._config.keys)
+            ring.renew_authority()
+        return certificates.renew(self._config, ring)
 
     def refresh(self, ring: Keyring) -> None:
         """Writes the credentials of every running door anew, for the same owner. Doors that find a new epoch in the database read them again."""

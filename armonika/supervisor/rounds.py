@@ -135,3 +135,5 @@ class Rounds:
             self.say(f"A new epoch of {name} is written.")
         for name, number in done.destroyed:
             self.say(f"Epoch {number} of {name} is destroyed.")
+        if done.authority == "renewed":
+            self.say("The authority of our own processes' certificates is new.")

@@ -98,6 +98,12 @@ class Supervisor:
             if process.running is None and now >= process.retry_at and not self.stopping:
                 self.start(process)
 
+    def reload(self, name: str) -> None:
+        """Lets a web server start its workers anew, with the certificate that lies there now; the old ones end what they began (granian, SIGHUP)."""
+        for process in self.processes:
+            if process.name == name and process.running is not None and process.running.poll() is None:
+                process.running.send_signal(signal.SIGHUP)
+
     def stop(self, timeout: float = 10.0) -> None:
         """Ends all processes: politely, then not."""
         self.stopping = True

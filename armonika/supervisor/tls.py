@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import ssl
 import stat
 import time
@@ -41,15 +40,15 @@ def check(config: Settings) -> None:
         raise TlsError(
             f"{cert} and {key} cannot be used together ({getattr(error, 'reason', None) or 'unreadable'}). Name a matching pair, the key without a passphrase."
         ) from None
-    if ends_at(cert) < time.time() + LEAST_SECONDS:
+    if lasts(cert)[1] < time.time() + LEAST_SECONDS:
         raise TlsError(f"{cert} has ended, or ends within the hour. Renew it.")
 
 
-def ends_at(cert: Path) -> float:
-    """When the first certificate of a file ends, in POSIX seconds."""
+def lasts(cert: Path) -> tuple[float, float]:
+    """From when to when the first certificate of a file is valid, in POSIX seconds."""
     # The one decoder that the standard library has; what it reads is our own file.
     decoded = ssl._ssl._test_decode_cert(str(cert))  # type: ignore[attr-defined]
-    return ssl.cert_time_to_seconds(decoded["notAfter"])
+    return ssl.cert_time_to_seconds(decoded["notBefore"]), ssl.cert_time_to_seconds(decoded["notAfter"])
 
 
 def hand_out(config: Settings, door: str, folder: Path, user: User | None) -> None:
@@ -59,6 +58,4 @@ def hand_out(config: Settings, door: str, folder: Path, user: User | None) -> No
     if door == "api" and config.api_clients:
         files["clients.pem"] = config.api_clients
     for name, source in files.items():
-        write_private(folder / name, source.read_bytes())
-        if user:
-            os.chown(folder / name, user.uid, user.gid)
+        write_private(folder / name, source.read_bytes(), owner=(user.uid, user.gid) if user else None)

@@ -1,4 +1,4 @@
-"""The only importer of cryptographic primitives. Small on purpose: read it whole.
+"""The importer of cryptographic primitives (`certificates.py` beside it: X.509). Small on purpose: read it whole.
 
 Every output that is stored begins with a version byte, so that an algorithm can change. A failed check raises; nothing returns False.
 """
@@ -9,14 +9,11 @@ import hashlib
 import hmac
 import os
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
-from cryptography import x509
 from cryptography.exceptions import InvalidSignature as _InvalidSignature
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives import hashes, hpke, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives import hpke
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey, MLDSA44PublicKey
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
@@ -209,18 +206,3 @@ def mldsa44_verify(public: bytes, signature: bytes, message: bytes) -> None:
         MLDSA44PublicKey.from_public_bytes(public).verify(signature, message)
     except (_InvalidSignature, ValueError):
         raise InvalidSignature("signature does not belong to this message and key") from None
-
-
-def self_signed_certificate(host: str, days: int) -> bytes:
-    """A certificate for `host` that only itself vouches for, with its key (PEM, RFC 5280); negative `days`: one that has ended. For trials and attacks."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=400)).not_valid_after(now + timedelta(days=days)).add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), False)
-        .sign(key, hashes.SHA256())
-    )  # fmt: skip
-    encoding = serialization.Encoding.PEM
-    private = key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return made.public_bytes(encoding) + private

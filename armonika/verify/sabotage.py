@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from armonika.trust import crypto
+from armonika.trust import certificates
 from armonika.verify.context import Context
 from armonika.verify.http import Answer
 
@@ -34,7 +34,7 @@ def self_signed(host: str, days: int) -> ssl.SSLContext:
     """A server's TLS context with a certificate that nobody vouches for; negative `days`: one that has ended."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with tempfile.NamedTemporaryFile() as file:
-        file.write(crypto.self_signed_certificate(host, days))
+        file.write(certificates.self_signed_certificate(host, days))
         file.flush()
         context.load_cert_chain(file.name)
     return context

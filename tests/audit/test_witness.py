@@ -5,19 +5,19 @@ from __future__ import annotations
 import base64
 import hashlib
 import threading
-import urllib.error
-import urllib.request
-from http.server import ThreadingHTTPServer
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from armonika.entry.witness import handler
+from armonika.gates.channel import Channel, Connection, Listener
+from armonika.supervisor.certificates import hand_out
 from armonika.trust import crypto
 from armonika.trust.audit import note, tree
-from armonika.trust.audit.cosigning import cosignatures
-from armonika.trust.audit.proofs import Tiles
+from armonika.trust.audit.cosigning import cosignatures, post
 from armonika.trust.audit.witness import SIZE, Witness
+from armonika.trust.certificates import Authority
 from tests.audit.test_proofs import ORIGIN, Log
 
 NOW = 1_790_000_000
@@ -111,30 +111,44 @@ def test_it_remembers_over_a_restart_and_two_processes_cosign_once(log: Log, tmp
     assert sorted(answers) == [200] + [409] * 15
 
 
+def certificates(folder: Path, authority: Authority, *processes: str) -> dict[str, Channel]:
+    for process in processes:
+        (folder / process).mkdir()
+        hand_out(authority, process, folder / process, None)
+    return {process: Channel(folder / process) for process in processes}
+
+
 def test_the_server_and_the_client_speak_the_protocol(log: Log, tmp_path: Path) -> None:
     witness = Witness(tmp_path, "w.example", {ORIGIN: log.vkey})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler(witness))
+    channels = certificates(tmp_path, Authority(b"a" * 32), "witness", "sealer", "worker")
+    server = Listener(channels["witness"], 0, handler(witness))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    address = f"http://127.0.0.1:{server.server_port}"
+
+    def connect(process: str = "sealer") -> Connection:
+        return Connection(channels[process], "witness", server.server_port, 2)
+
+    def get(path: str) -> tuple[int, bytes]:
+        with closing(connect("worker")) as connection:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read()
+
     try:
-        assert cosignatures(address, checkpoint(log, 300), log.files.get, 0) is not None
-        found = cosignatures(address, checkpoint(log, 600), log.files.get, 17)
+        assert cosignatures(post(connect), checkpoint(log, 300), log.files.get, 0) is not None
+        found = cosignatures(post(connect), checkpoint(log, 600), log.files.get, 17)
         assert found is not None, "it is told the size that the witness has, and tries again"
         assert found[1] == 600
         name = hashlib.sha256(ORIGIN.encode()).hexdigest()
-        with urllib.request.urlopen(f"{address}/{name}/checkpoint") as response:
-            assert response.read() == checkpoint(log, 600) + found[0]
-        with urllib.request.urlopen(f"{address}/witness.vkey") as response:
-            assert response.read().decode() == witness.vkeys()
-        for path in ("/", "/nothing", "/" + "0" * 64 + "/checkpoint"):
-            with pytest.raises(urllib.error.HTTPError):
-                urllib.request.urlopen(address + path)
-        forked = Tiles(log.files.get, 600)
-        del forked
-        assert cosignatures(address, checkpoint(log, 600, b"r" * 32), log.files.get, 600) is None
+        assert get(f"/{name}/checkpoint") == (200, checkpoint(log, 600) + found[0])
+        assert get("/witness.vkey") == (200, witness.vkeys().encode())
+        assert [get(path)[0] for path in ("/", "/nothing", "/" + "0" * 64 + "/checkpoint")] == [404, 404, 404]
+        assert cosignatures(post(connect), checkpoint(log, 600, b"r" * 32), log.files.get, 600) is None
+        assert post(lambda: connect("worker"))(request(log, 600, 600))[0] == 403, "only the sealer adds a checkpoint"
+        assert post(connect)(request(log, 600, 600))[0] == 200
     finally:
         server.shutdown()
-    assert cosignatures("http://127.0.0.1:9", checkpoint(log, 600), log.files.get, 0) is None, "sealing goes on without a witness"
+        server.server_close()
+    assert cosignatures(post(connect), checkpoint(log, 600), log.files.get, 0) is None, "sealing goes on without a witness"
 
 
 def test_mldsa_signatures_are_of_their_key_and_message() -> None:

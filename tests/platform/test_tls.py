@@ -6,10 +6,13 @@ import datetime
 import json
 import os
 import shutil
+import socket
 import ssl
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,6 +160,21 @@ def test_claim_7a_1_is_proven_and_its_sabotages_are_caught(secured: Secured) -> 
     assert row["caught"] == row["planted"] == 5
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to capture")
+def test_claim_7a_2_looks_at_the_visitors_hop_too_where_it_is_encrypted(secured: Secured) -> None:
+    environment = {
+        **secured.live.environment,
+        "ARMONIKA_TLS": str(secured.folder / "localhost"),
+        "SSL_CERT_FILE": str(secured.authority.file),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "armonika.doors.cli.main", "verify", "7a.2", "--json", "--no-publish"], cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False
+    )  # fmt: skip
+    (row,) = [row for row in json.loads(done.stdout)["claims"] if row["claim"] == "7a.2"]
+    assert row["verdict"] == "TRUE", row
+    assert "visitor" not in row["summary"]
+
+
 def test_keys_lie_with_each_door_alone(secured: Secured) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root: the doors have users of their own")
@@ -168,6 +186,63 @@ def test_keys_lie_with_each_door_alone(secured: Secured) -> None:
         assert mode.st_mode & 0o077 == 0
         assert mode.st_uid == (folder / door).stat().st_uid != 0
     assert not (folder / "worker" / "key.pem").exists()
+
+
+def test_a_new_certificate_is_served_without_a_restart_and_a_wrong_one_is_not(secured: Secured) -> None:
+    """The pair is replaced one file after the other, under load on new connections; which requests were cut off is counted."""
+    port, folder = secured.live.port, secured.folder / "localhost"
+    ending, answers = threading.Event(), {"ok": 0, "cut": 0}
+
+    def load() -> None:
+        while not ending.is_set():
+            try:
+                with httpx.Client(verify=trusting(secured)) as client:
+                    answers["ok"] += client.get(f"https://localhost:{port}/healthz").status_code == 200
+            except httpx.HTTPError:
+                answers["cut"] += 1
+
+    def served(at: int) -> str:
+        # The API asks for a certificate, after it has shown its own.
+        with (
+            socket.create_connection(("127.0.0.1", at), 5) as raw,
+            trusting(secured).wrap_socket(raw, server_hostname="localhost") as shown,
+        ):
+            return str((shown.getpeercert() or {})["serialNumber"])
+
+    def replace(name: str, source: Path) -> None:
+        made = folder / f".{name}.new"
+        made.touch(0o600)
+        made.write_bytes((source / name).read_bytes())
+        made.replace(folder / name)
+
+    def wait_for(word: str, count: int = 1) -> None:
+        end = time.monotonic() + 60
+        while secured.live.output.read_text().count(word) < count:
+            assert time.monotonic() < end, secured.live.output.read_text()[-500:]
+            time.sleep(0.2)
+
+    before, renewed = served(port), secured.authority.issue("renewed")
+    loading = threading.Thread(target=load)
+    loading.start()
+    try:
+        replace("key.pem", renewed)
+        wait_for("is not served")
+        assert served(port) == before
+        replace("cert.pem", renewed)
+        wait_for("A new certificate is served")
+        end = time.monotonic() + 60
+        while before in {served(at) for at in (port, port + 1, port + 2)}:
+            assert time.monotonic() < end, "all three doors take it"
+            time.sleep(0.3)
+        time.sleep(5)
+    finally:
+        ending.set()
+        loading.join()
+    assert answers["ok"] > 300
+    assert answers["cut"] <= 3, answers
+    mine = secured.clients.issue("after")
+    with httpx.Client(verify=trusting(secured, mine)) as client:
+        assert client.get(f"https://localhost:{port + 2}/v1/policy").status_code == 200
 
 
 @pytest.mark.parametrize(

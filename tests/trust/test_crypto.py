@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ssl
-import tempfile
 
 import pytest
 
@@ -129,25 +127,3 @@ def test_mldsa44_signs_and_refuses() -> None:
     ):
         with pytest.raises(crypto.InvalidSignature):
             crypto.mldsa44_verify(*arguments)
-
-
-@pytest.mark.parametrize(("days", "ended"), [(3, False), (-1, True)])
-def test_a_trial_certificate_is_of_its_host_and_time(days: int, ended: bool) -> None:
-    from datetime import UTC, datetime, timedelta
-
-    from cryptography import x509
-
-    made = crypto.self_signed_certificate("host.example", days)
-    certificate = x509.load_pem_x509_certificate(made)
-    now = datetime.now(UTC)
-    assert (certificate.not_valid_after_utc < now) is ended
-    assert abs(certificate.not_valid_after_utc - now - timedelta(days=days)) < timedelta(minutes=1)
-    assert abs(now - certificate.not_valid_before_utc - timedelta(days=400)) < timedelta(minutes=1)
-    assert certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(
-        x509.DNSName
-    ) == ["host.example"]
-    assert not certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).critical
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(made)
-        file.flush()
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(file.name)

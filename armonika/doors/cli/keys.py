@@ -14,10 +14,12 @@ import psycopg
 from armonika import policy, settings
 from armonika.doors.cli import ceremony
 from armonika.doors.cli.running import admin_dsn
+from armonika.gates.channel import AUTHORITY
 from armonika.rules.key_states import IllegalTransition, KeyState
 from armonika.settings import Settings
 from armonika.store import partitions
 from armonika.store.private_files import KeyFileError
+from armonika.supervisor import certificates
 from armonika.supervisor.key_desk import KeyDesk, KeyDeskError
 from armonika.trust.keys import Keyring, credentials
 from armonika.trust.keys.ceremony import CeremonyError
@@ -56,9 +58,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     ceremony.add_parsers(actions)
     move = actions.add_parser("move-root", help="move the root key to another provider; then set ARMONIKA_ROOT to it")
     move.add_argument("provider", choices=NAMES)
-    given = actions.add_parser("credentials", help="write a door's credentials for its systemd unit")
-    given.add_argument("door", choices=DOORS)
+    given = actions.add_parser(
+        "credentials", help="write a door's credentials and its certificate of 90 days for its systemd unit"
+    )
+    given.add_argument("door", choices=(*DOORS, "witness"))
     given.add_argument("folder", type=Path)
+    authority = actions.add_parser("authority", help="the certificate of the authority of our own processes (PEM)")
+    authority.add_argument("--renew", action="store_true", help="make a new one; running processes get certificates of it")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -84,14 +90,21 @@ def _run(args: argparse.Namespace, config: Settings) -> int:
     if args.action in ceremony.ACTIONS:
         return ceremony.run(args, config)
     if args.action == "credentials":
-        held = dict(policy.load().doors.get(args.door, {}))
-        print(credentials.write(Keyring.open(config.keys).credentials(args.door, held), args.folder))
+        ring = Keyring.open(config.keys)
+        if args.door in DOORS:
+            held = dict(policy.load().doors.get(args.door, {}))
+            print(credentials.write(ring.credentials(args.door, held), args.folder))
+        own = f"{args.door}.pem"
+        certificates.hand_out(ring.authority()[0], args.door, args.folder, None, certificates.UNIT_DAYS, own)
+        print(f"{args.folder / own}\n{args.folder / AUTHORITY}")
         return 0
     if args.action == "move-root":
         return _move_root(config, args.provider)
     if args.action == "list":
         return _list(config, args.json)
     loaded = policy.load()
+    if args.action == "authority":
+        return _authority(config, loaded, args.renew)
     desk = KeyDesk(config, loaded, admin_dsn(config))
     if args.action == "rotate":
         names = args.compartments or list(loaded.compartments)
@@ -122,6 +135,18 @@ def _run(args: argparse.Namespace, config: Settings) -> int:
         print(
             f"Rotated: {', '.join(done.rotated) or 'none was due'}. Destroyed: {', '.join(f'{a} {b}' for a, b in done.destroyed) or 'none was due'}."
         )
+        if done.authority == "due":
+            print("The authority of certificates is a year old: `armonika keys authority --renew` (docs/operate.md, systemd).")
+    return 0
+
+
+def _authority(config: Settings, loaded: policy.Policy, renew: bool) -> int:
+    if renew:
+        names = KeyDesk(config, loaded, "").renew_authority()
+        print(f"New certificates for: {', '.join(names) or 'no running process'}.", file=sys.stderr)
+    else:
+        Keyring.open_or_create(config.keys).ensure(loaded.compartments)
+    print(Keyring.open(config.keys).authority()[0].certificate().decode(), end="")
     return 0
 
 

@@ -12,6 +12,7 @@ from armonika import policy as policies
 from armonika.flows import address, demo, register
 from armonika.settings import Settings
 from armonika.store.private_files import write_private
+from armonika.supervisor.database import door_dsn
 from armonika.trust.keys.provision import Provisioned, issue_token
 from armonika.trust.vault import Vault
 from armonika.trust.vault.errors import Refused
@@ -46,7 +47,10 @@ def password() -> str:
 def load(config: Settings, provisioned: Provisioned, dsn: str, admin_dsn: str, marker: Path) -> None:
     """Creates everything and writes the sign-ins to `marker` (mode 0600)."""
     policy = policies.load()
-    site, console, worker = (Vault.open(provisioned.credentials(door), dsn, size=2) for door in ("site", "console", "worker"))
+    site, console, worker = (
+        Vault.open(provisioned.credentials(door), door_dsn(dsn, config.credentials / door), size=2)
+        for door in ("site", "console", "worker")
+    )
     lines = []
     try:
         for number, (who, company, role) in enumerate(

@@ -21,6 +21,7 @@ from armonika.store.users import UserError
 from armonika.supervisor.backup.catalogue import BackupError
 from armonika.supervisor.ballast import Ballast
 from armonika.supervisor.installation import AlreadyRunning, Installation
+from armonika.supervisor.renewal import Renewal
 from armonika.supervisor.rounds import Rounds
 from armonika.supervisor.supervisor import Process, StartError, Supervisor
 from armonika.supervisor.tls import TlsError
@@ -90,9 +91,11 @@ def _serve(config: Settings, installation: Installation, sample: bool, stop: thr
     )
     try:
         for name, probe_at in (
-            ("mailsink", f"{config.mail_url}/"), ("sealer", None), ("witness", None), ("worker", None), ("keeper", None), ("timpani", None), ("site", f"{own}:{config.port}/healthz"),
+            ("mailsink", f"{config.mail_url}/healthz"), ("sealer", None), ("witness", None), ("worker", None), ("keeper", None), ("timpani", None), ("site", f"{own}:{config.port}/healthz"),
             ("console", f"{own}:{config.port + 1}/healthz"), ("api", f"tcp{own[len(config.scheme):]}:{config.port + 2}" if config.api_clients else f"{own}:{config.port + 2}/healthz"),
         ):  # fmt: skip
+            if name == "mailsink" and config.mail_server:
+                continue
             environment, user = installation.hand_out(name)
             if name == "sealer":
                 config.audit_log.mkdir(parents=True, exist_ok=True)
@@ -109,10 +112,14 @@ def _serve(config: Settings, installation: Installation, sample: bool, stop: thr
         supervisor.wait_ready()
         _welcome(config, installation, sample)
         rounds = Rounds(installation, lambda text: print(text, flush=True))
-        last = 0.0
+        renewal = Renewal(installation, supervisor, lambda text: print(text, flush=True))
+        last = looked = 0.0
         while not stop.wait(0.25):
             supervisor.tick()
             _keep_database(config, installation, ballast)
+            if time.monotonic() - looked > 5:
+                looked = time.monotonic()
+                renewal.tick()
             if time.monotonic() - last > 15:
                 last = time.monotonic()
                 rounds.tick()
@@ -149,13 +156,14 @@ def _welcome(config: Settings, installation: Installation, sample: bool) -> None
         print("Loading sample data through the real flows …", flush=True)
         assert installation.provisioned is not None
         load(config, installation.provisioned, installation.dsn, installation.admin_dsn, marker)
+    mail = f"handed to {config.mail_server[0]}" if config.mail_server else f"{config.mail_url}/{installation.page_key}/"
     print(
         f"""
 Armonika is running.
   Site and portal   {config.site_url}
   Staff console     {config.console_url}
   Machine API       {config.api_url}
-  Mail sink         {config.mail_url}
+  Mail              {mail}
   Data              {config.home}
 """,
         flush=True,

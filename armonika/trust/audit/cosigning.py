@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 import base64
-import urllib.error
-import urllib.request
+import http.client
+from collections.abc import Callable
 
 from armonika.trust.audit.proofs import Fetch, Tiles
 from armonika.trust.audit.tree import ProofError
 
 SECONDS = 2.0
+MOST_BYTES = 16384
 _TRIES = 3
+Post = Callable[[bytes], tuple[int, bytes]]
+"""Sends a body to the witness's `add-checkpoint` over an authenticated channel; status and body of its answer. Raises OSError, HTTPException."""
 
 
-def cosignatures(address: str, note: bytes, fetch: Fetch, known: int) -> tuple[bytes, int] | None:
+def post(connect: Callable[[], http.client.HTTPConnection]) -> Post:
+    """Over connections of `connect`, one a request."""
+
+    def send(body: bytes) -> tuple[int, bytes]:
+        connection = connect()
+        try:
+            connection.request("POST", "/add-checkpoint", body)
+            response = connection.getresponse()
+            return response.status, response.read(MOST_BYTES)
+        finally:
+            connection.close()
+
+    return send
+
+
+def cosignatures(ask: Post, note: bytes, fetch: Fetch, known: int) -> tuple[bytes, int] | None:
     """The witness's signature lines for `note` and the size that it now knows; None when it does not answer or refuses. `known` is the size that
     it is believed to have cosigned last: when it says another (409), that one is taken."""
     size = int(note.split(b"\n", 2)[1])
@@ -24,15 +42,12 @@ def cosignatures(address: str, note: bytes, fetch: Fetch, known: int) -> tuple[b
             return None
         body = f"old {known}\n".encode() + b"".join(base64.b64encode(one) + b"\n" for one in proof) + b"\n" + note
         try:
-            with urllib.request.urlopen(
-                urllib.request.Request(f"{address}/add-checkpoint", data=body), timeout=SECONDS
-            ) as response:
-                return bytes(response.read()), size
-        except urllib.error.HTTPError as error:
-            said = error.read(32)
-            if error.code != 409 or not said.strip().isdigit() or int(said) > size:
-                return None
-            known = int(said)
-        except (urllib.error.URLError, OSError):
+            status, said = ask(body)
+        except (OSError, http.client.HTTPException):
             return None
+        if status == 200:
+            return said, size
+        if status != 409 or not said.strip().isdigit() or int(said) > size:
+            return None
+        known = int(said)
     return None

@@ -14,7 +14,7 @@ import psycopg
 
 from armonika.trust import crypto
 from armonika.trust.audit import entry, note, proofs, tiles
-from armonika.trust.audit.cosigning import cosignatures
+from armonika.trust.audit.cosigning import Post, cosignatures
 from armonika.trust.audit.tiles import WIDTH
 from armonika.trust.audit.tree import Frontier, ProofError, leaf_hash
 from armonika.trust.audit.verify import Broken, read_checkpoint
@@ -37,7 +37,7 @@ class Sealer:
     """One sealer over one database and one folder."""
 
     def __init__(
-        self, connection: psycopg.Connection[Any], folder: Path, origin: str, private: bytes, witness: str | None = None
+        self, connection: psycopg.Connection[Any], folder: Path, origin: str, private: bytes, witness: Post | None = None
     ) -> None:
         self._connection, self._folder, self._origin, self._private = connection, folder, origin, private
         self._witness, self._cosigned, self._note = witness, 0, b""

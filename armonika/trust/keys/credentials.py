@@ -87,9 +87,7 @@ def write(credentials: Credentials, folder: Path, owner: tuple[int, int] | None 
         },
     }
     path = folder / f"{credentials.door}.json"
-    write_private(path, json.dumps(content).encode(), mode=0o400)
-    if owner is not None:
-        os.chown(path, *owner)
+    write_private(path, json.dumps(content).encode(), 0o400, owner)
     return path
 
 

@@ -2,7 +2,7 @@
 
 The root provider wraps one keyring key; that wraps everything else in `keyring.json`: for each compartment and epoch a key-encryption key, an
 HPKE key pair and a blind-index key, with their states and history (`epochs.py`); for each door a service secret, a database password and a web
-key; the pepper of passwords; and the log's signing key. When an epoch is destroyed the keyring key and the root are renewed (`renew`), so that an
+key; the pepper of passwords; the log's signing key; and the authority of certificates. When an epoch is destroyed the keyring key and the root are renewed (`renew`), so that an
 old copy of this file opens nothing with the root of today.
 """
 
@@ -14,14 +14,16 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 from armonika.store.private_files import KeyFileError, read_private, write_private
 from armonika.trust import crypto
+from armonika.trust.certificates import Authority
 from armonika.trust.keys.credentials import CompartmentKeys, Credentials, EpochKeys
-from armonika.trust.keys.epochs import Epochs
+from armonika.trust.keys.epochs import Epochs, now
 from armonika.trust.keys.providers import RootKeyError, RootProvider, choose
 from armonika.trust.keys.providers.sealed_file import SealedFile
 
@@ -156,6 +158,8 @@ class Keyring:
                     self._content["secrets"][name] = self._wrap(name, crypto.random_bytes(32))
             if "log" not in self._content["secrets"]:
                 self._content["secrets"]["log"] = self._wrap("log", crypto.ed25519_generate()[0])
+            if "authority" not in self._content["secrets"]:
+                self._make_authority()
             if json.dumps(self._content, sort_keys=True) != before:
                 self.save()
 
@@ -217,6 +221,22 @@ class Keyring:
     def log_key(self) -> bytes:
         """Ed25519 seed of the audit log."""
         return self._unwrap("log", self._content["secrets"]["log"])
+
+    def authority(self) -> tuple[Authority, datetime]:
+        """The authority that certifies our own processes, and since when it does. Raises RootKeyError before the first start has made it."""
+        wrapped = self._content["secrets"].get("authority")
+        if wrapped is None:
+            raise RootKeyError("The keyring holds no authority of certificates yet: the next `armonika serve` makes it.")
+        return Authority(self._unwrap("authority", wrapped)), datetime.fromisoformat(self._content["authority_since"])
+
+    def renew_authority(self) -> None:
+        """A new authority. Certificates of the one before are refused as soon as the processes have read theirs again."""
+        self._make_authority()
+        self.save()
+
+    def _make_authority(self) -> None:
+        self._content["secrets"]["authority"] = self._wrap("authority", crypto.random_bytes(32))
+        self._content["authority_since"] = now().isoformat(timespec="seconds")
 
     def secret(self, name: str, make: bool = False) -> bytes:
         """A secret by name (`backup`); made when missing and `make` says so."""

@@ -10,9 +10,9 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from pathlib import Path
 
 from armonika.settings import Settings
+from armonika.verify import sockets
 from armonika.verify.context import Context
 from armonika.verify.frame import CannotProbe, Evidence, Sabotage
 from armonika.verify.http import Answer
@@ -24,7 +24,7 @@ _PLAIN = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 class Claim:
     """Every listener that is reached from outside: TLS 1.2 or newer with a certificate that the machine trusts for its name and that lasts; older
-    versions and plain HTTP get no answer; HSTS. What speaks plain is bound to loopback, and the database to no address at all."""
+    versions and plain HTTP get no answer; HSTS. What is for our own processes is bound to loopback, and the database to no address at all."""
 
     claim, hours = "7a.1", 24
     listeners: tuple[int, ...] | None = None
@@ -44,10 +44,10 @@ class Claim:
             evidence.expect(age.isdigit() and int(age) >= 31536000, f"{url} sends no Strict-Transport-Security of a year")
         bound = listening()
         evidence.control = config.port in {port for _, port in bound}
-        plain = {config.port + 3, config.witness_port, config.smtp_port}
+        internal = {config.port + 3, config.witness_port, config.smtp_port}
         for address, port in bound:
             evidence.expect(
-                port not in plain or address in ("127.0.0.1", "::1"), f"port {port} speaks plain and is bound to {address}"
+                port not in internal or address in ("127.0.0.1", "::1"), f"port {port} is internal and bound to {address}"
             )
         (addresses,) = context.rows("SELECT current_setting('listen_addresses'), current_setting('ssl')")
         evidence.expect(addresses[0] == "" or addresses[1] == "on", "the database listens on the network without TLS")
@@ -156,13 +156,4 @@ def answers_plain(port: int) -> bool:
 
 def listening() -> list[tuple[str, int]]:
     """Addresses and ports on which this machine listens, IPv4 and IPv6."""
-    found = []
-    for name, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
-        table = Path(f"/proc/net/{name}")
-        for line in table.read_text().splitlines()[1:] if table.exists() else []:
-            local, state = line.split()[1], line.split()[3]
-            if state == "0A":
-                packed, _, port = local.partition(":")
-                raw = b"".join(bytes.fromhex(packed[at : at + 8])[::-1] for at in range(0, len(packed), 8))
-                found.append((socket.inet_ntop(family, raw), int(port, 16)))
-    return found
+    return [(address, port) for address, port, _ in sockets.table()]
