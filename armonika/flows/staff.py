@@ -47,7 +47,8 @@ def choices(policy: Policy, role: str) -> list[Choice]:
                 reason.name
                 for reason in policy.reasons
                 if purpose.name in reason.purposes
-                and reason.name not in ("own-view", "verification", "staff-appointment", "law-09-04")
+                and reason.name
+                not in ("own-view", "verification", "staff-appointment", "law-09-04", "second-factor", "access-review")
             ]
             made.append(Choice(purpose.name, reasons, datasets))
     return made

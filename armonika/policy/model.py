@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 LANGUAGES = ("en", "fr", "ar")
 BASES = ("contract", "legal_obligation", "consent", "legitimate_interest")
-OPERATIONS = ("read", "find", "describe", "accesses", "create", "correct", "erase", "restrict")
+OPERATIONS = ("read", "find", "describe", "accesses", "create", "correct", "erase", "restrict", "review")
 SCOPES = ("own", "org", "all")
 ROLE_KINDS = ("member", "staff", "service", "machine")
 
