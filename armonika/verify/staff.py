@@ -31,10 +31,12 @@ class Agent:
     email: str
     password: str
     key: bytes = b""
+    step: int = 0
+    """The half minute whose code set the factor up."""
 
-    def code(self, shift: int = 0) -> str:
-        """The code of `shift` half minutes from now (RFC 6238, written here apart from the code that checks it)."""
-        digest = hmac.new(self.key, struct.pack(">Q", int(time.time()) // 30 + shift), hashlib.sha1).digest()
+    def code(self, step: int) -> str:
+        """The code of a half minute (RFC 6238, written here apart from the code that checks it)."""
+        digest = hmac.new(self.key, struct.pack(">Q", step), hashlib.sha1).digest()
         (number,) = struct.unpack(">I", digest[digest[19] & 15 :][:4])
         return f"{(number & 0x7FFFFFFF) % 1000000:06d}"
 
@@ -76,4 +78,5 @@ def enrol(context: Context, made: Agent, visitor: Browserlike) -> list[str]:
     if shown is None:
         return []
     made.key = base64.b32decode(shown.group(1).replace(" ", ""))
-    return re.findall(r'class="key">([A-Z2-7 ]+)<', visitor.submit(address, {"code": made.code()}).text)
+    made.step = int(time.time()) // 30
+    return re.findall(r'class="key">([A-Z2-7 ]+)<', visitor.submit(address, {"code": made.code(made.step)}).text)

@@ -47,6 +47,10 @@ class Claim:
     claim, hours = "7a.4", 24
     skip = False
 
+    def __init__(self) -> None:
+        self.good: set[tuple[bytes, bytes]] = set()
+        """Passwords that are no default one: looked at once, for each try costs as much as a sign-in."""
+
     def examine(self, context: Context) -> Evidence:
         evidence = Evidence()
         planted = context.database.info.transaction_status != psycopg.pq.TransactionStatus.IDLE
@@ -260,14 +264,17 @@ class Claim:
                 subject_kind == kind and records == 1 and addresses == 1 and state != "erased",
                 f"the account {subject} is not one person's",
             )
-            for word in DEFAULTS:
-                proof = hmac.digest(pepper, b"armonika/proof/1\0" + crypto.argon2id(word.encode(), bytes(salt)), "sha256")
-                evidence.expect(
-                    hashlib.sha256(proof).digest() != bytes(check_hash), f"the account {subject} has a default password"
+            known = (bytes(salt), bytes(check_hash))
+            if known not in self.good:
+                proofs = (
+                    hmac.digest(pepper, b"armonika/proof/1\0" + crypto.argon2id(word.encode(), known[0]), "sha256")
+                    for word in DEFAULTS
                 )
+                if all(hashlib.sha256(proof).digest() != known[1] for proof in proofs):
+                    self.good.add(known)
+            evidence.expect(known in self.good, f"the account {subject} has a default password")
         for what, count in (
             ("credentials share a password", "SELECT count(*) - count(DISTINCT check_hash) FROM vault.credential"),
-            ("second factors are shared", "SELECT count(*) - count(DISTINCT check_hash) FROM vault.second_factor"),
             ("sessions of staff are open without a proven second factor",
              "SELECT count(*) FROM vault.session s JOIN vault.role r ON r.id = s.role AND r.kind = 'staff' WHERE s.usable AND s.revoked_at IS NULL AND s.expires_at > clock_timestamp() "
              "AND s.secret_hash <> ALL (%s) AND (s.kind <> 'session' OR s.second_at IS NULL OR NOT EXISTS (SELECT FROM vault.second_factor f WHERE f.subject_id = s.actor) "
@@ -341,9 +348,9 @@ class Claim:
             old = context.visitor()
             old.jar["__Host-session"] = before or ""
             evidence.expect(old.get(base).status == 302, "the session of before the second factor lives on")
-            for shift, right in ((0, False), (1, True), (1, False)):
+            for later, right in ((0, False), (1, True), (1, False)):
                 again, _ = staff.sign_in(context, made)
-                status = again.submit(base + "second-factor/", {"code": made.code(shift)}).status
+                status = again.submit(base + "second-factor/", {"code": made.code(made.step + later)}).status
                 evidence.expect(
                     (status == 302) == right, f"a code that was {'not used yet' if right else 'used'} answered {status}"
                 )
