@@ -25,25 +25,26 @@ def secret(label: str) -> bytes:
 
 
 def call(context: Context, statement: str, parameters: tuple[Any, ...] = ()) -> tuple[str | None, list[tuple[Any, ...]]]:
-    """(SQLSTATE or None, rows) of one statement whose effects are undone."""
-    context.database.execute("SAVEPOINT one")
+    """(SQLSTATE or None, rows) of one statement whose effects are undone. Inside `acting_as`."""
     try:
         rows = context.database.execute(statement.encode(), parameters).fetchall()
         state = None
     except psycopg.Error as error:
         rows, state = [], error.sqlstate or "?"
-    context.database.execute("ROLLBACK TO SAVEPOINT one; RELEASE SAVEPOINT one")
+    context.database.execute("ROLLBACK TO SAVEPOINT acting")
     return state, rows
 
 
 @contextmanager
 def acting_as(context: Context, door: str) -> Iterator[None]:
     """Everything inside is done by the door's own role, as if it had signed in; what the caller planted before is seen."""
-    context.database.execute(f"SET LOCAL SESSION AUTHORIZATION armonika_{door}".encode())
+    context.database.execute(f"SET LOCAL SESSION AUTHORIZATION armonika_{door}; SAVEPOINT acting".encode())
     try:
         yield
     finally:
-        context.database.execute("SET LOCAL SESSION AUTHORIZATION DEFAULT")
+        context.database.execute(
+            "ROLLBACK TO SAVEPOINT acting; RELEASE SAVEPOINT acting; SET LOCAL SESSION AUTHORIZATION DEFAULT"
+        )
 
 
 def open_session(context: Context, label: str, role: str, door: str, *, usable: bool, actor: UUID | None = None, org: UUID | None = None) -> bytes:  # fmt: skip
