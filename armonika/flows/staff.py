@@ -59,6 +59,8 @@ def choices(policy: Policy, role: str) -> list[Choice]:
                     "key-rotation",
                     "retention",
                     "period-begins",
+                    "second-factor",
+                    "access-review",
                 )
             ]
             made.append(Choice(purpose.name, reasons, datasets))

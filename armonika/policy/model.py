@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 LANGUAGES = ("en", "fr", "ar")
 BASES = ("contract", "legal_obligation", "consent", "legitimate_interest")
-OPERATIONS = ("read", "find", "describe", "accesses", "create", "correct", "erase", "restrict", "event")
+OPERATIONS = ("read", "find", "describe", "accesses", "create", "correct", "erase", "restrict", "event", "review")
 STARTS = ("recording", "event", "latest-event")
 SCOPES = ("own", "org", "all")
 ROLE_KINDS = ("member", "staff", "service", "machine")

@@ -17,6 +17,9 @@ COMMANDS = {
     "retention": "what has expired: how much is left, end it now",
     "backup": "make, list, verify and expire backups",
     "restore": "restore a backup into a new place",
+    "staff": "appoint staff, reset a lost second factor, end an appointment",
+    "access": "who of staff may do what, and when it was reviewed",
+    "sample": "the code of a sample account's second factor",
 }
 
 

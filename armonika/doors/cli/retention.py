@@ -11,12 +11,10 @@ from dataclasses import asdict
 import psycopg
 
 from armonika import settings
-from armonika.doors.cli.running import admin_dsn
+from armonika.doors.cli.running import admin_dsn, door_address
 from armonika.flows import retention
 from armonika.settings import Settings
 from armonika.store.private_files import KeyFileError
-from armonika.supervisor import certificates
-from armonika.supervisor.database import door_dsn, dsn_of
 from armonika.trust.keys import Keyring
 from armonika.trust.vault.errors import ClockUntrusted, VaultError
 from armonika.trust.vault.retention import Clock, Expirer, Progress
@@ -53,11 +51,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(config: Settings, action: str, as_json: bool) -> int:
-    ring, own = Keyring.open(config.keys), config.credentials / "retention"
-    address = door_dsn(dsn_of(admin_dsn(config)), own)
-    if str(own) in address:
-        certificates.hand_out(ring.authority()[0], "retention", own, None)
-    expirer = Expirer(ring.credentials("retention", {}), address)
+    ring = Keyring.open(config.keys)
+    expirer = Expirer(ring.credentials("retention", {}), door_address(config, ring, "retention"))
     try:
         done = retention.run(expirer) if action == "run" else None
         rows, clock = expirer.progress(), expirer.clock()

@@ -51,7 +51,7 @@ EVENT = "SELECT vault.event($1::bytea, $2::smallint, $3::smallint, $4::text, $5:
 WITHDRAW_EVENT = "SELECT vault.withdraw_event($1::bytea, $2::smallint, $3::smallint, $4::text, $5::uuid, $6::uuid)"
 RESTRICT = "SELECT vault.restrict($1::bytea, $2::smallint, $3::smallint, $4::text, $5::uuid, $6::boolean)"
 NOTE_REFUSAL = "SELECT vault.note_refusal($1::bytea, $2::smallint, $3::smallint, $4::smallint, $5::uuid, $6::smallint)"
-WHOAMI = "SELECT actor, role, org_id, kind, expires_at, auth_at FROM vault.whoami($1::bytea)"
+WHOAMI = "SELECT actor, role, org_id, kind, expires_at, auth_at, usable, second_at FROM vault.whoami($1::bytea)"
 CATALOGUE = "SELECT vault.catalogue()"
 
 READ, RELEASE = 1, 8

@@ -83,6 +83,12 @@ class Vault(VaultReader):
 
     def _correct(self, secret: SecretHash, subject: UUID, record: UUID, changes: Mapping[str, str], purpose: str, reason: str, reference: str | None,
                  dataset: str, expected: Mapping[str, int] | None, origin: Origin) -> int:  # fmt: skip
+        parameters = self._correction(secret, subject, record, changes, purpose, reason, reference, dataset, expected, origin)
+        return int(self._store.value(codec.CORRECT, parameters))
+
+    def _correction(self, secret: SecretHash, subject: UUID, record: UUID, changes: Mapping[str, str], purpose: str, reason: str, reference: str | None,
+                    dataset: str, expected: Mapping[str, int] | None, origin: Origin) -> list[Any]:  # fmt: skip
+        """Parameters of `CORRECT`, after the release of the record's key."""
         catalogue = self.catalogue
         declared = catalogue.dataset(dataset)
         columns, _, errors = codec.ask_parameters(
@@ -96,7 +102,7 @@ class Vault(VaultReader):
         rows = self._store.rows(codec.TAKE, [[secret], [ticket], [1]])
         if len(rows) != 1:
             raise codec.verdict_error(3)
-        parameters = codec.correct_parameters(
+        return codec.correct_parameters(
             catalogue,
             self._envelope,
             declared,
@@ -111,7 +117,6 @@ class Vault(VaultReader):
             expected,
             origin,
         )
-        return int(self._store.value(codec.CORRECT, parameters))
 
     def erase(
         self, secret: SecretHash, subjects: Sequence[UUID], purpose: str, reason: str, reference: str | None = None

@@ -13,8 +13,20 @@ BEGIN
     RETURN (SELECT p.policy_id FROM vault.policy_version p WHERE p.effective_from <= clock_timestamp() ORDER BY p.effective_from DESC LIMIT 1);
 END $$;
 
--- The living session behind a secret at this door, or AR401. created_at in the future means the clock went back: fail closed.
+-- The living session behind a secret at this door, or AR401. created_at in the future means the clock went back: fail closed. A session of staff without its
+-- second factor is nobody here; only what enrols or proves it, names it (whoami) or ends it asks `signed_in`.
 CREATE OR REPLACE FUNCTION vault.actor(secret bytea) RETURNS vault.session LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+DECLARE s vault.session;
+BEGIN
+    SELECT * INTO s FROM vault.session x WHERE x.secret_hash = secret AND x.revoked_at IS NULL AND x.door = vault.door()
+        AND x.expires_at > clock_timestamp() AND x.created_at <= clock_timestamp() + interval '5 seconds'
+        AND x.usable;
+    IF NOT FOUND THEN RAISE EXCEPTION USING ERRCODE = 'AR401', MESSAGE = 'no such session'; END IF;
+    RETURN s;
+END $$;
+
+-- The same, also where the second factor is still missing.
+CREATE OR REPLACE FUNCTION vault.signed_in(secret bytea) RETURNS vault.session LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
 DECLARE s vault.session;
 BEGIN
     SELECT * INTO s FROM vault.session x WHERE x.secret_hash = secret AND x.revoked_at IS NULL AND x.door = vault.door()

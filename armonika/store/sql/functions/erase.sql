@@ -2,7 +2,7 @@
 -- sessions, and leave a tombstone when nothing remains. What the policy keeps (a legal lock) stays, and the person is then restricted.
 -- Somebody of whom nothing is kept and who has many records is erased at once, and the keys are destroyed in pages by the keeper (`vault.sweep`): how
 -- long an erasure takes does not depend on how much there is. Between the two nothing reads them: every function knows the erased.
--- A member erases only with a sign-in of the last ten minutes. Claim 8a.3, Law 18-07 art. 35, NIST SP 800-88 (cryptographic erase).
+-- A member erases only with a sign-in of the last ten minutes, staff with a second factor proven in them. Claim 8a.3, Law 18-07 art. 35, NIST SP 800-88 (cryptographic erase).
 CREATE OR REPLACE FUNCTION vault.erase(secret bytea, for_purpose smallint, for_reason smallint, ref text, whom uuid[])
 RETURNS TABLE (subject uuid, audit_id bigint, erased int, kept int)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
@@ -12,7 +12,7 @@ DECLARE
     j vault.subject; n bigint; gone int; left_over int; erasable smallint[];
 BEGIN
     PERFORM vault.check_reason(pol, for_purpose, for_reason, ref);
-    IF s.kind = 'session' AND s.auth_at < clock_timestamp() - interval '10 minutes' THEN
+    IF s.kind = 'session' AND coalesce(s.second_at, s.auth_at) NOT BETWEEN clock_timestamp() - interval '10 minutes' AND clock_timestamp() + interval '5 seconds' THEN
         RAISE EXCEPTION USING ERRCODE = 'AR401', MESSAGE = 'sign in again to erase';
     END IF;
     FOR j IN SELECT x.* FROM vault.subject x WHERE x.subject_id = ANY (whom) ORDER BY x.subject_id FOR UPDATE LOOP

@@ -13,6 +13,8 @@ INSERT INTO door_grant VALUES
     ('sign_in_salt', '{site,console,verifier}'), ('sign_in', '{site,console,verifier}'), ('whoami', '{site,console,api,worker,verifier}'),
     ('sign_out', '{site,console,verifier}'), ('own_salt', '{site,console,verifier}'), ('prove_again', '{site,console,verifier}'),
     ('set_first_credential', '{site,console,verifier}'),
+    ('second_state', '{console}'), ('second_begin', '{console}'), ('second_prove', '{console}'), ('second_recover', '{console}'), ('second_enrol', '{console}'),
+    ('second_codes', '{console}'), ('staff_accounts', '{console}'), ('record_review', '{console}'),
     ('issue_challenge', '{worker,verifier}'), ('redeem_challenge', '{site,console,verifier}'), ('throttle', '{site,console,api}'),
     ('enqueue', '{site,console,worker}'), ('enqueue_to', '{site,console}'),
     ('epochs', '{keeper,timpani,verifier}'), ('rotation_state', '{keeper,timpani,verifier}'), ('stale_keys', '{keeper,timpani}'), ('rewrap', '{keeper,timpani}'),
@@ -48,14 +50,14 @@ END $$;
 -- What the functions themselves need, and no more: audit rows, leaves, tombstones and policy versions are only ever added.
 REVOKE ALL ON ALL TABLES IN SCHEMA vault FROM armonika_vault;
 GRANT SELECT ON ALL TABLES IN SCHEMA vault TO armonika_vault;
-GRANT INSERT ON vault.ended, vault.audit, vault.leaf, vault.tombstone, vault.policy_version, vault.declared_field, vault.declared_purpose, vault.declared_reason,
+GRANT INSERT ON vault.staff_end, vault.access_review, vault.ended, vault.audit, vault.leaf, vault.tombstone, vault.policy_version, vault.declared_field, vault.declared_purpose, vault.declared_reason,
     vault.door_compartment, vault.compartment, vault.dataset, vault.field, vault.purpose, vault.role, vault.reason, vault.organisation, vault.trust_report TO armonika_vault;
 GRANT INSERT ON vault.declared_retention TO armonika_vault;
 GRANT INSERT, UPDATE, DELETE ON vault.retention TO armonika_vault;
 GRANT UPDATE ON vault.retention_state TO armonika_vault;
 GRANT DELETE ON vault.throttle, vault.trust_report TO armonika_vault;
 GRANT INSERT, UPDATE ON vault.rule, vault.subject, vault.session, vault.credential, vault.challenge, vault.throttle, vault.record TO armonika_vault;
-GRANT INSERT, UPDATE, DELETE ON vault.lookup, vault.erasing TO armonika_vault;
+GRANT INSERT, UPDATE, DELETE ON vault.lookup, vault.erasing, vault.second_factor, vault.recovery_code TO armonika_vault;
 GRANT INSERT, UPDATE ON vault.data_key, vault.epoch TO armonika_vault;
 GRANT UPDATE ON vault.rotation TO armonika_vault;
 GRANT UPDATE (registered) ON vault.ended TO armonika_vault;

@@ -138,8 +138,9 @@ BEGIN
     IF new_kind = 'service' THEN
         UPDATE vault.session SET revoked_at = clock_timestamp() WHERE kind = 'service' AND door = new_door AND secret_hash <> new_hash AND revoked_at IS NULL;
     END IF;
+    -- Staff sign in themselves, with a second factor: no token stands for a person.
     INSERT INTO vault.session (secret_hash, actor, role, door, kind, expires_at, label)
-        SELECT new_hash, new_actor, r.id, new_door, new_kind, clock_timestamp() + ttl, new_label FROM vault.role r WHERE r.name = role_name
+        SELECT new_hash, new_actor, r.id, new_door, new_kind, clock_timestamp() + ttl, new_label FROM vault.role r WHERE r.name = role_name AND r.kind <> 'staff'
         ON CONFLICT (secret_hash) DO UPDATE SET expires_at = excluded.expires_at, role = excluded.role
         RETURNING * INTO s;
     IF s.secret_hash IS NULL THEN RAISE EXCEPTION USING ERRCODE = 'AR422', MESSAGE = 'no such role in the policy'; END IF;
