@@ -107,3 +107,19 @@ def test_the_release_before_is_taken_over_with_its_rows(server: object, tmp_path
     finally:
         with psycopg.connect(admin, autocommit=True) as connection:
             connection.execute("DROP DATABASE IF EXISTS armonika_before WITH (FORCE)")
+
+
+def test_an_index_that_was_not_finished_is_made_anew(server: object) -> None:
+    """kill -9 in the middle of CREATE INDEX CONCURRENTLY leaves an index that nobody uses."""
+    admin = server.admin_dsn  # type: ignore[attr-defined]
+    name = "0008_pre_retention_index_concurrently"
+    valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'vault.record_recorded'::regclass"
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute("SET allow_system_table_mods = on")
+        connection.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'vault.record_recorded'::regclass")
+        connection.execute("DELETE FROM armonika_meta.migration WHERE name = %s", (name,))
+        assert connection.execute(valid).fetchone() == (False,)
+    done = provision(server.home / "keys", admin, catalogue(policy.load()))  # type: ignore[attr-defined]
+    assert done.migration.applied == (name,)
+    with psycopg.connect(admin, autocommit=True) as connection:
+        assert connection.execute(valid).fetchone() == (True,)

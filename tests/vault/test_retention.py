@@ -16,13 +16,12 @@ from hypothesis import strategies as st
 from armonika import policy as policies
 from armonika.flows import retention
 from armonika.flows.retention import Steady
-from armonika.policy.compile import catalogue
 from armonika.rules import retention as rules
-from armonika.trust.keys.provision import provision
 from armonika.trust.vault.errors import ClockUntrusted, Refused, Restricted, SessionEnded, Undeclared
 from armonika.trust.vault.retention import Expirer
 from armonika.trust.vault.types import NewRecord
 from tests.doors import Doors
+from tests.vault.test_erase_races import waiting_for
 
 POLICY = policies.load()
 CLASSES = {dataset.name: POLICY.retention_of(dataset.fields[0]) for dataset in POLICY.datasets}
@@ -381,6 +380,25 @@ def test_a_job_that_is_killed_in_a_page_leaves_it_whole_and_the_next_one_ends_it
     assert there(doors, *people) == [False] * 20
 
 
+def test_a_page_that_crosses_a_rotation_is_done_again(doors: Doors, job: Expirer) -> None:
+    """Who removes old look-ups holds those and then wants a record; the job holds the records and then wants the look-ups."""
+    first, second = sorted(doors.people(2), key=lambda made: made.subject)
+    for made in (first, second):
+        doors.api.event(doors.token, made.subject, made.record, "provide", "period-begins")
+        events(doors, made.record, bound("account") - MICROSECOND)
+    with psycopg.connect(doors.server.admin_dsn) as other, ThreadPoolExecutor(1) as pool:  # type: ignore[attr-defined]
+        other.execute("SET deadlock_timeout = '60s'")
+        other.execute("SELECT FROM vault.lookup WHERE record_id = %s FOR UPDATE", (first.record,))
+        ran = pool.submit(retention.run, job, False)
+        waiting_for(doors, 1)
+        other.execute("SELECT FROM vault.record WHERE record_id = %s FOR UPDATE", (second.record,))
+        assert there(doors, (first.subject, first.record), (second.subject, second.record)) == [True, True], (
+            "the page was undone whole"
+        )
+        other.rollback()
+        assert ran.result(20).ended == 2
+
+
 def test_a_person_whose_records_ended_alone_gets_a_tombstone_an_hour_later(doors: Doors, job: Expirer) -> None:
     gone, stays = doors.people(2)
     doors.api.erase_records(doors.token, [(gone.subject, gone.record)], "provide", "integration")
@@ -471,17 +489,3 @@ def test_a_job_whose_secret_was_withdrawn_ends_nothing(doors: Doors, job: Expire
         with doors.admin() as admin:
             admin.execute("UPDATE vault.session SET revoked_at = NULL WHERE kind = 'service' AND door = 'retention'")
     assert retention.run(job).ended == 1
-
-
-def test_an_index_that_was_not_finished_is_made_anew(doors: Doors) -> None:
-    """kill -9 in the middle of CREATE INDEX CONCURRENTLY leaves an index that nobody uses."""
-    valid = "SELECT count(*) FROM pg_index WHERE indexrelid = 'vault.record_recorded'::regclass AND indisvalid"
-    with doors.admin() as admin:
-        admin.execute("SET allow_system_table_mods = on")
-        admin.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'vault.record_recorded'::regclass")
-        admin.execute("DELETE FROM armonika_meta.migration WHERE name = '0008_pre_retention_index_concurrently'")
-    assert count(doors, valid) == 0
-    server = doors.server
-    done = provision(server.home / "keys", server.admin_dsn, catalogue(POLICY))  # type: ignore[attr-defined]
-    assert done.migration.applied == ("0008_pre_retention_index_concurrently",)
-    assert count(doors, valid) == 1

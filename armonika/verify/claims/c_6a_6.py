@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import mmap
+import os
 import secrets
 import subprocess
 import sys
@@ -39,7 +42,7 @@ _LENGTHENED = (
 class Claim:
     """Somebody asks for a demo on the page, somebody registers there. Their periods are made to have passed to the microsecond (the beginnings are moved
     back, no clock is), beside records that end a moment later or that the law locks; then the job is run. Row, key and look-up must be gone, nothing
-    must open or be found, no canary may stand in any file, the certificate must verify offline, and nothing overdue may be left in the whole system."""
+    must open or be found, no canary may stand in any file and no key beside what it opens, the certificate must verify offline, and nothing overdue may be left in the whole system."""
 
     claim, hours = "6a.6", 24
     after: Callable[[Context, UUID, UUID], None] | None = None
@@ -47,6 +50,7 @@ class Claim:
     lengthened: bool = False
     sweeps: bool = True
     places: tuple[Path, ...] = ()
+    decoy: bytes = secrets.token_bytes(32)
     sent: dict[str, str] | None = None
 
     def examine(self, context: Context) -> Evidence:
@@ -119,6 +123,7 @@ class Claim:
         late = overdue(context)[1]
         evidence.expect(late == 0, f"{late} records are kept longer than their period and a day")
         held = self._certificate(context, evidence, demo)
+        self._copies(context, evidence)
         files = self._sweep(context, evidence, values) if self.sweeps else 0
         context.vault.withdraw_event(context.vault.service, member.subject, account.record, "legal", "verification")
         with suppress(VaultError):
@@ -238,6 +243,21 @@ class Claim:
         )
         return f"{keys[0]['compartment']}/{keys[0]['epoch']}" if keys else "no epoch"
 
+    def _copies(self, context: Context, evidence: Evidence) -> None:
+        """Neither the database's files nor a backup hold what opens a wrapped key: a copy of the two together would open what has ended."""
+        keys = Keyring.open(context.settings.keys).credentials("verifier", {"prospects": "full"}).compartments["prospects"]
+        secret = [part for epoch in keys.epochs.values() for part in (epoch.kek, epoch.private) if part] + [self.decoy]
+        forms = [form for key in secret for form in (key, base64.b64encode(key), key.hex().encode())]
+        for folder in (context.settings.postgres, _backups(context)):
+            for path in sorted(folder.rglob("*")) if folder.exists() else ():
+                try:
+                    if path.is_file() and path.stat().st_size:
+                        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                            held = any(content.find(form) >= 0 for form in forms)
+                        evidence.expect(not held, f"{path} holds the key of what it keeps")
+                except (OSError, ValueError):
+                    continue
+
     def _sweep(self, context: Context, evidence: Evidence, values: dict[str, str]) -> int:
         """No canary in any file of the installation, backups among them, and a planted token found in the same pass."""
         context.database.execute("CHECKPOINT")
@@ -262,7 +282,20 @@ class Claim:
         yield Sabotage("a record that ended early", self._altered(after=_early))
         yield Sabotage("a period that is longer in the database than in the policy", self._altered(lengthened=True))
         yield Sabotage("the job stopped, and something is overdue", self._stopped)
+        yield Sabotage("a backup with the key", self._with_key)
         yield Sabotage("a canary in a log", self._leak)
+
+    @contextmanager
+    def _with_key(self, context: Context) -> Iterator[Context]:
+        """A backup that a key was put into; one that opens nothing."""
+        path = _backups(context) / "sabotage.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with self._altered(decoy=secrets.token_bytes(32))(context):
+            path.write_bytes(b'{"kek": "' + base64.b64encode(self.decoy) + b'"}')
+            try:
+                yield context
+            finally:
+                path.unlink()
 
     def _altered(self, **changed: Any) -> Plant:
         """What happens in one examination beside what should. The files are searched where that is the point."""
@@ -319,6 +352,10 @@ class Claim:
         finally:
             self.places = ()
             path.unlink(missing_ok=True)
+
+
+def _backups(context: Context) -> Path:
+    return Path(os.environ.get("ARMONIKA_BACKUPS") or context.settings.home / "backups")
 
 
 def _put_back(table: str) -> Callable[[Context, UUID, UUID], None]:
