@@ -51,4 +51,3 @@ def _is_json(value: str) -> bool:
 def _once(pairs: list[tuple[str, Any]]) -> None:
     if len({name for name, _ in pairs}) != len(pairs):
         raise ValueError
-

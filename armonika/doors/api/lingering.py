@@ -27,7 +27,11 @@ class Lingering:
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         # Who waits for leave to send (RFC 9110 §10.1.1) has not sent: reading would give the leave.
-        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD") or any(name == b"expect" for name, _ in scope["headers"]):
+        if (
+            scope["type"] != "http"
+            or scope["method"] in ("GET", "HEAD")
+            or any(name == b"expect" for name, _ in scope["headers"])
+        ):
             await self._following(scope, receive, send)
             return
         whole = False
