@@ -29,7 +29,7 @@ import pytest
 from tests.mutation.mutate import Mutant, mutants
 
 CHECKOUT = Path(__file__).parents[2]
-SECONDS = 8.0
+SECONDS = 20.0
 # Module and the tests that are to notice: none of them starts a server.
 TARGETS = {
     "armonika.rules.key_states": "tests/rules/test_key_states.py",
@@ -60,7 +60,7 @@ TARGETS = {
     "armonika.trust.keys.keyring": "tests/trust/test_keyring.py",
     "armonika.trust.keys.credentials": "tests/trust/test_credentials.py",
     "armonika.trust.keys.epochs": "tests/trust/test_epochs.py",
-    "armonika.trust.keys.ceremony": "tests/keys/test_ceremony.py tests/trust/test_keyring.py",
+    "armonika.trust.keys.ceremony": "tests/keys/test_ceremony.py",
     "armonika.trust.keys.providers.__init__": "tests/trust/test_root.py",
     "armonika.trust.keys.providers.sealed_file": "tests/trust/test_root.py",
     "armonika.trust.keys.providers.openbao": "tests/trust/test_root.py",
@@ -111,12 +111,14 @@ def noticed(name: str, path: Path, mutant: Mutant, tests: str) -> str:
     return "timeout"
 
 
-def measure(name: str, tests: str) -> dict[str, object]:
+def measure(name: str, tests: str, every: int) -> dict[str, object]:
     """Every mutant of one module."""
     path = CHECKOUT / (name.replace(".", "/") + ".py")
     counts = {"killed": 0, "survived": 0, "timeout": 0}
     survivors = []
-    for mutant in mutants(path.read_text()):
+    for number, mutant in enumerate(mutants(path.read_text())):
+        if number % every:
+            continue
         outcome = noticed(name, path, mutant, tests)
         counts[outcome] += 1
         if outcome == "survived":
@@ -133,11 +135,13 @@ def main() -> int:
     """0 when every module is at 95 % or better."""
     parser = argparse.ArgumentParser(prog="tests.mutation")
     parser.add_argument("modules", nargs="*", help="such as armonika.trust.audit.tree; all when none is named")
-    wanted = parser.parse_args().modules or list(TARGETS)
+    parser.add_argument("--every", type=int, default=1, help="only each n-th mutant")
+    arguments = parser.parse_args()
+    wanted = arguments.modules or list(TARGETS)
     os.chdir(CHECKOUT)
     # The plug-ins of the whole suite would take longer than the tests.
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    found = [measure(name, TARGETS[name]) for name in wanted]
+    found = [measure(name, TARGETS[name], arguments.every) for name in wanted]
     (CHECKOUT / "build").mkdir(exist_ok=True)
     (CHECKOUT / "build" / "mutants.json").write_text(json.dumps(found, indent=1))
     return 0 if all(float(str(one["share"])) >= 0.95 for one in found) else 1

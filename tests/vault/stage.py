@@ -50,6 +50,7 @@ class Stage:
         if not self.value("SELECT count(*) FROM vault.policy_version WHERE policy_id = -1"):
             for statement in (
                 "INSERT INTO vault.policy_version (policy_id, version, effective_from, sha256, document, catalogue) VALUES (-1, 'former', '2000-01-01', repeat('f', 64), '', '{}')",
+                "INSERT INTO vault.dataset SELECT 998, 'former', compartment FROM vault.dataset WHERE name = 'account'",
                 "INSERT INTO vault.declared_field SELECT -1, id, 4611686018427387903, 0, 0 FROM vault.dataset",
                 "INSERT INTO vault.declared_purpose SELECT -1, id, true FROM vault.purpose", "INSERT INTO vault.declared_reason SELECT -1, r.id, p.id FROM vault.reason r, vault.purpose p",
                 "INSERT INTO vault.door_compartment SELECT -1, d, id, 'full' FROM vault.compartment, unnest(ARRAY['site', 'console', 'api', 'worker', 'verifier', 'keeper', 'sealer']) d",

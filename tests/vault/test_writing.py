@@ -165,7 +165,7 @@ def test_a_record_more_of_somebody_known(stage: Stage) -> None:
 
 CREATIONS: list[tuple[str, Callable[[Stage, list[Any]], object], str]] = [
     ("secret", lambda stage, words: b"n" * 32, "AR401"), ("reason", lambda stage, words: stage.rights, "AR422"), ("ref", lambda stage, words: "case 1", "AR422"),
-    ("purpose", lambda stage, words: stage.legal, "AR422"), ("datasets", lambda stage, words: [999], "AR422"), ("masks", lambda stage, words: [0], "AR422"),
+    ("purpose", lambda stage, words: stage.legal, "AR422"), ("datasets", lambda stage, words: [999], "AR422"), ("datasets", lambda stage, words: [998], "AR422"), ("masks", lambda stage, words: [0], "AR422"),
     ("masks", lambda stage, words: [None], "AR422"), ("masks", lambda stage, words: [words[9][0] | 1 << 50], "AR422"), ("origins", lambda stage, words: [0], "AR422"),
     ("origins", lambda stage, words: [5], "AR422"), ("origins", lambda stage, words: [None], "AR422"), ("origins", lambda stage, words: [1], ""), ("origins", lambda stage, words: [4], ""),
     ("key_epochs", lambda stage, words: [99], "AR428"),
@@ -232,6 +232,11 @@ def test_who_may_create_what_for_whom(stage: Stage) -> None:
     assert denied(stage, "api", codec.CREATE, creation(stage, member, account(org=other))) == "AR403"
     assert denied(stage, "api", codec.CREATE, creation(stage, member, account(org=None))) == "AR403"
     assert denied(stage, "api", codec.CREATE, creation(stage, secret, account(org=None))) == "AR403"
+    stage.forbid()
+    stage.allow(CREATE)
+    assert denied(stage, "api", codec.CREATE, creation(stage, secret, purpose=stage.legal, reason=stage.rights)) == "AR403", (
+        "allowed for another purpose"
+    )
     stage.forbid()
     stage.allow(CREATE, "own")
     own = stage.session(actor=(me := uuid4()))
