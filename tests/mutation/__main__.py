@@ -72,9 +72,9 @@ TARGETS = {
 
 # The same with one server for the run.
 SERVED = {
-    "armonika.trust.vault.reader": "tests/vault/test_calls.py",
-    "armonika.trust.vault.vault": "tests/vault/test_calls.py",
-    "armonika.trust.vault.asynchronous": "tests/vault/test_calls.py",
+    "armonika.trust.vault.reader": "tests/vault/test_vault_calls.py tests/vault/test_site_calls.py",
+    "armonika.trust.vault.vault": "tests/vault/test_vault_calls.py tests/vault/test_site_calls.py",
+    "armonika.trust.vault.asynchronous": "tests/vault/test_vault_calls.py tests/vault/test_site_calls.py",
 }
 
 

@@ -88,3 +88,11 @@ class Shared:
         yield Doors(server, *vaults, secret_hash(issue_token(server.admin_dsn, label="mutants")))
         for vault in vaults:
             vault.close()
+
+    @pytest.fixture
+    def stage(self, doors: Any) -> Iterator[Any]:
+        from tests.vault.stage import Stage
+
+        made = Stage(doors, doors.admin())
+        yield made
+        made.close()

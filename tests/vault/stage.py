@@ -42,8 +42,12 @@ class Stage:
             catalogue.reason("integration"),
         )
         self._former()
+        self._modes = self._doors()
         self.legal, self.rights = catalogue.purpose("legal"), catalogue.reason("rights-request")
         self.name, self.email = (1 << (self.account.ordinals[one] - 1) for one in ("name", "email"))
+
+    def _doors(self) -> list[tuple[Any, ...]]:
+        return self.admin.execute("SELECT mode, policy_id, door, compartment FROM vault.door_compartment").fetchall()
 
     def _former(self) -> None:
         """An earlier version of the policy, out of force, that allowed everything to everybody and everything while restricted."""
@@ -57,7 +61,8 @@ class Stage:
             ):  # fmt: skip
                 self.admin.execute(statement.encode())
         self.admin.execute(
-            "INSERT INTO vault.rule SELECT -1, %s, p.id, d.id, o, s, -1 FROM vault.purpose p, vault.dataset d, unnest(ARRAY[1, 2, 3, 4, 5, 6, 7, 16]) o, unnest(ARRAY['all', 'own', 'org']) s",
+            "INSERT INTO vault.rule SELECT -1, %s, p.id, d.id, o, s, -1 FROM vault.purpose p, vault.dataset d, unnest(ARRAY[1, 2, 3, 4, 5, 6, 7, 16]) o, unnest(ARRAY['all', 'own', 'org']) s "
+            "WHERE p.name IN ('provide', 'legal') AND d.name IN ('account', 'staff', 'former')",
             (self.role,),
         )
 
@@ -166,7 +171,13 @@ class Stage:
             )
 
     def close(self) -> None:
+        # A test that fails leaves nothing behind for the next one.
+        for mode in set(self._modes) - set(self._doors()):
+            self.admin.execute(
+                "UPDATE vault.door_compartment SET mode = %s WHERE policy_id = %s AND door = %s AND compartment = %s", mode
+            )
         self.admin.execute("DELETE FROM vault.rule WHERE role = %s", (self.role,))
+        self.admin.execute("DELETE FROM vault.credential WHERE role = %s", (self.role,))
         self.admin.execute("DELETE FROM vault.session WHERE role = %s", (self.role,))
         for connection in self.raw.values():
             connection.close()
