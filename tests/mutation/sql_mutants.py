@@ -60,8 +60,9 @@ def changes(name: str, first: int, text: str) -> Iterator[Change]:
     def made(begin: int, end: int, new: str, what: str) -> Change:
         return Change(name, first + text.count("\n", 0, begin), what, text[:begin] + new + text[end:])
 
-    at = text.index(", pg_temp")
-    yield made(at, at + len(", pg_temp"), "", "pg_temp is gone")
+    at = text.find(", pg_temp")
+    if at >= 0:
+        yield made(at, at + len(", pg_temp"), "", "pg_temp is gone")
     opening = text.index("$$") + 2
     head = text.find("SECURITY DEFINER")
     if 0 <= head < opening:

@@ -110,6 +110,7 @@ def test_each_door_gets_what_its_duty_needs(folder: Path) -> None:
     assert all(len(secret) == 32 for secret in secrets)
     site, console = (ring.credentials(door, {}) for door in ("site", "console"))
     assert site.pepper == console.pepper
+    assert len(site.pepper or b"") == len(site.throttle_key or b"") == 32
     assert site.pepper != site.throttle_key == console.throttle_key
     assert len(ring.log_key()) == 32
     crypto.ed25519_public(ring.log_key())

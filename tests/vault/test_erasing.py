@@ -15,7 +15,7 @@ from tests.vault.words import (
 
 
 def test_an_erasure_takes_everything_of_the_person_and_nothing_of_others(stage: Stage) -> None:
-    stage.allow(ERASE)
+    stage.allow(ERASE, fields=0)
     one, two, other = furnished(stage), furnished(stage), furnished(stage)
     secret, before = stage.session(), dependents(stage, other.subject)
     assert before == (1, 1, 1, 1, 1, 2)
@@ -54,6 +54,10 @@ def test_what_the_policy_keeps_stays_and_the_person_is_locked(stage: Stage) -> N
     staff = stage.doors.api.catalogue.dataset("staff").id
     kept = uuid4()
     stage.admin.execute("INSERT INTO vault.record SELECT subject_id, %s, %s, created_at, present, versions, ciphertexts, origins, events FROM vault.record WHERE record_id = %s", (kept, staff, made.record))  # fmt: skip
+    stage.admin.execute(
+        "INSERT INTO vault.data_key SELECT subject_id, %s, compartment, epoch, kind, wrapped FROM vault.data_key WHERE record_id = %s",
+        (kept, made.record),
+    )
     org = stage.value("SELECT org_id FROM vault.subject WHERE subject_id = %s", made.subject)
     ((whom, _, gone, left),) = erase(stage, secret, made.subject)
     assert (whom, gone, left) == (made.subject, 1, 1)
@@ -64,6 +68,9 @@ def test_what_the_policy_keeps_stays_and_the_person_is_locked(stage: Stage) -> N
     assert stage.value("SELECT count(*) FROM vault.tombstone WHERE subject_id = %s", whom) == 0
     assert stage.value("SELECT record_id FROM vault.record WHERE subject_id = %s", whom) == kept
     assert erase(stage, secret, made.subject) == [], "nothing that this actor may erase is left"
+    ended = stage.admin.execute("SELECT record_id FROM vault.ended WHERE subject_id = %s ORDER BY ended_no", (whom,)).fetchall()
+    assert ended == [(made.record,), (None,)], "what is kept is not told as ended"
+    assert dependents(stage, whom)[:2] == (1, 1)
     bare = stage.person()
     stage.admin.execute("DELETE FROM vault.record WHERE subject_id = %s", (bare.subject,))
     ((_, _, gone, left),) = erase(stage, secret, bare.subject)
@@ -193,7 +200,7 @@ def test_single_records_end_one_by_one(stage: Stage) -> None:
         [made.record, made.record, uuid4()],
     ]
     assert stage.rows("api", codec.ERASE_RECORDS, *words) == []
-    stage.allow(ERASE)
+    stage.allow(ERASE, fields=0)
     last = stage.last()
     ((record, number),) = stage.rows("api", codec.ERASE_RECORDS, *words)
     assert (record, number) == (made.record, stage.last())

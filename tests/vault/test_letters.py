@@ -212,6 +212,10 @@ def test_a_job_names_a_task_a_language_and_a_pseudonym(stage: Stage) -> None:
         for name, language in (("verify-address", "ar"), ("reset-password", "fr"))
     ]
     assert jobs(stage, member.whom) == wanted
+    plain = (
+        "SELECT DISTINCT priority, lock, queueing_lock, scheduled_at FROM jobs.procrastinate_jobs WHERE args ->> 'subject' = %s"
+    )
+    assert stage.admin.execute(plain.encode(), (str(member.whom),)).fetchall() == [(0, None, None, None)]
     assert jobs(stage, other.whom) == []
     for job in ("", "ab:en", "a" * 41 + ":en", "Abc:en", "abc:de", "abc", "abc:en ", "abc:en\n", "a b c:en"):
         assert stage.refused("site", ENQUEUE, service, job, member.whom) == "AR422", job
