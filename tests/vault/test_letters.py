@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from armonika.trust import crypto
+from armonika.trust.vault import codec
 from tests.vault.member import (
     CREDENTIAL,
     ENQUEUE,
@@ -20,21 +21,18 @@ from tests.vault.member import (
     Member,
 )
 from tests.vault.stage import CREATE, Stage
+from tests.vault.words import CREATE_NAMES, creation
 
 
 def first(
     stage: Stage, door: str, service: bytes, role: str, verified: bool, *, whom: UUID | None = None, alone: bool = False
 ) -> str:
     """The SQLSTATE of a first credential set in the transaction that made the person (or, `alone`, in another)."""
-    from tests.vault.test_writing import CREATE_NAMES, creation
-
     raw = stage.doors.raw(door)
     words = creation(stage, service)
     assert CREATE_NAMES[4] == "subjects"
     try:
         with raw.transaction():
-            from armonika.trust.vault import codec
-
             with raw.cursor(binary=True) as cursor:
                 cursor.execute(codec.percent(codec.CREATE).encode(), words)
                 if alone:
