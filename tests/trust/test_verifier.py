@@ -220,6 +220,20 @@ def test_every_tile_that_is_wrong_or_missing_is_found_from_outside(name: str) ->
             assert f"tile {level}/{tile.partition('.')[0]}" in report.findings[0]
 
 
+@pytest.mark.parametrize("at", range(4))
+def test_from_a_kept_checkpoint_on_upper_tiles_are_looked_at_from_there(at: int) -> None:
+    log = LOGS[1100]
+    content = bytearray(log.files["tile/1/000.p/4"])
+    content[at * 32] ^= 1
+    found = verify_tiles(
+        {**log.files, "tile/1/000.p/4": bytes(content)}.get, log.checkpoint, VKEY, (), LOGS[513].checkpoint
+    ).findings
+    if at < 2:
+        assert found == ["forked: the first 513 entries are not those of the kept checkpoint"]
+    else:
+        assert found == [f"tile 1/000 does not hold the hash of tile 0/00{at}"]
+
+
 def test_a_witness_that_is_named_must_have_signed() -> None:
     log = LOGS[300]
     unsigned = log.checkpoint.partition(b"\n\n")[0] + b"\n\n" + log.checkpoint.partition(b"\n\n")[2].split(b"\n")[0] + b"\n"

@@ -20,7 +20,7 @@ from armonika.trust.vault.errors import (
 )
 from armonika.trust.vault.types import Created, NewRecord
 from tests.doors import Doors
-from tests.vault.both import WORD, Both, account
+from tests.vault.both import USE, WORD, Both, account
 
 
 def member(doors: Doors, verified: bool = True) -> tuple[str, Created]:
@@ -187,12 +187,35 @@ def test_a_store_that_does_not_answer_says_so(doors: Doors) -> None:
     with pytest.raises(Unavailable):
         asyncio.run(_read(both.vault, doors))
     closed = Vault.open(credentials, doors.server.dsn, size=1)  # type: ignore[attr-defined]
-    assert closed.whoami(doors.token)
-    with doors.admin() as admin:
-        admin.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'armonika_api' AND query LIKE '%whoami%'"
-        )
-    assert closed.whoami(doors.token), "what may run twice is tried again on a new connection"
+    record = account()
+    (one,) = closed.create(doors.token, *USE, [record])
+    store, use = closed._store, (doors.token, one.subject, "account", ["name"], *USE)
+
+    def cut() -> None:
+        """The one connection ends while it is idle."""
+        pid = store.value("SELECT pg_backend_pid()")
+        with doors.admin() as admin:
+            admin.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
+
+    for call in (
+        lambda: closed.whoami(doors.token), lambda: closed.read(*use), lambda: closed.find(doors.token, "account", "email", record.values["email"], ["name"], *USE), closed.policies,
+        closed.trust_report, lambda: closed.policy_document(closed.catalogue.sha256), lambda: store.rows("SELECT 1", repeat=True), lambda: store.value("SELECT 1", repeat=True),
+    ):  # fmt: skip
+        assert closed.catalogue
+        cut()
+        call()
+    for call in (
+        lambda: store.rows("SELECT 1"),
+        lambda: store.value("SELECT 1"),
+        lambda: closed.restrict(doors.token, one.subject, False, *USE),
+    ):
+        cut()
+        with pytest.raises(Unavailable):
+            call()
+    for call in (lambda: closed.whoami(doors.token), lambda: closed.read(*use)):
+        closed._known = None
+        cut()
+        call()
     closed.close()
     with pytest.raises(Unavailable):
         closed.whoami(doors.token)
