@@ -7,8 +7,10 @@ import json
 import os
 import shutil
 
+import psycopg
 import pytest
 
+from armonika.store.embedded import Embedded
 from armonika.verify import checks
 from armonika.verify.scan import Scanner, forms
 from tests.live import Live
@@ -16,9 +18,21 @@ from tests.live import Live
 BROWSER = {"9a.1", "9b.1"}
 
 
+def living(live: Live) -> tuple[int, ...]:
+    """People, records, keys, look-ups, credentials and letters' tokens of people who are not erased."""
+    with psycopg.connect(Embedded(live.home / "postgres", live.home / "keys").admin_dsn) as admin:
+        row = admin.execute(
+            "SELECT (SELECT count(*) FROM vault.subject WHERE state <> 'erased'), (SELECT count(*) FROM vault.record), (SELECT count(*) FROM vault.data_key), "
+            "(SELECT count(*) FROM vault.lookup), (SELECT count(*) FROM vault.credential), (SELECT count(*) FROM vault.challenge WHERE used_at IS NULL)"
+        ).fetchone()
+    assert row is not None
+    return row
+
+
 @pytest.mark.timeout(600)
 def test_every_claim_is_proven_and_every_sabotage_caught(live: Live) -> None:
     assert live.command("backup", "create").returncode == 0
+    before = living(live)
     done = live.command("verify", "--sabotage", "--json", timeout=590)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
     report = json.loads(done.stdout)
@@ -43,6 +57,7 @@ def test_every_claim_is_proven_and_every_sabotage_caught(live: Live) -> None:
     assert all(row["verdict"] == "UNPROVEN" and row["summary"] for claim, row in rows.items() if claim not in checks.names())
     left = live.command("verify", "1a.2", "--no-publish")
     assert left.returncode == 0
+    assert living(live) == before, "verified twice, and nobody synthetic is left behind"
     page = live.command("audit", "verify", "--json")
     assert page.returncode == 0, page.stdout
     assert json.loads(page.stdout)["findings"] == []

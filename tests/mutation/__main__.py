@@ -27,9 +27,11 @@ import hypothesis.stateful  # noqa: F401
 import pytest
 
 from tests.mutation.mutate import Mutant, mutants
+from tests.mutation.shared import Shared, place
 
 CHECKOUT = Path(__file__).parents[2]
-SECONDS = 8.0
+SECONDS = 20.0
+SERVED_SECONDS = 90.0
 # Module and the tests that are to notice: none of them starts a server.
 TARGETS = {
     "armonika.rules.key_states": "tests/rules/test_key_states.py",
@@ -48,6 +50,33 @@ TARGETS = {
     "armonika.trust.vault.text": "tests/trust/test_text.py",
     "armonika.trust.vault.address": "tests/trust/test_text.py",
     "armonika.trust.vault.server": "tests/trust/test_text.py",
+    "armonika.trust.vault.errors": "tests/trust/test_contract.py",
+    "armonika.trust.vault.types": "tests/trust/test_contract.py",
+    "armonika.trust.archive": "tests/trust/test_archive.py",
+    "armonika.trust.audit.register": "tests/trust/test_register.py",
+    "armonika.trust.audit.witness": "tests/trust/test_witnessing.py",
+    "armonika.trust.audit.cosigning": "tests/trust/test_witnessing.py",
+    "armonika.trust.audit.verify": "tests/trust/test_verifier.py",
+    "armonika.trust.audit.verify_tiles": "tests/trust/test_verifier.py",
+    "armonika.trust.audit.certificate": "tests/trust/test_certificates.py",
+    "armonika.trust.audit.sealer": "tests/trust/test_sealing.py",
+    "armonika.trust.keys.keyring": "tests/trust/test_keyring.py tests/keys/test_providers.py::test_a_keyring_of_the_first_format_is_taken_over",
+    "armonika.trust.keys.credentials": "tests/trust/test_credentials.py",
+    "armonika.trust.keys.epochs": "tests/trust/test_epochs.py",
+    "armonika.trust.keys.ceremony": "tests/keys/test_ceremony.py",
+    "armonika.trust.keys.providers.__init__": "tests/trust/test_root.py",
+    "armonika.trust.keys.providers.sealed_file": "tests/trust/test_root.py",
+    "armonika.trust.keys.providers.openbao": "tests/trust/test_root.py",
+    "armonika.trust.vault.catalogue": "tests/trust/test_catalogue.py",
+    "armonika.trust.vault.envelope": "tests/trust/test_envelope.py",
+    "armonika.trust.vault.codec": "tests/trust/test_codec.py",
+}
+
+# The same with one server for the run.
+SERVED = {
+    "armonika.trust.vault.reader": "tests/vault/test_vault_calls.py tests/vault/test_site_calls.py",
+    "armonika.trust.vault.vault": "tests/vault/test_vault_calls.py tests/vault/test_site_calls.py",
+    "armonika.trust.vault.asynchronous": "tests/vault/test_vault_calls.py tests/vault/test_site_calls.py",
 }
 
 
@@ -58,7 +87,10 @@ class Loader(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         self.name, self.path, self.mutant = name, path, mutant
 
     def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        return importlib.util.spec_from_file_location(fullname, self.path, loader=self) if fullname == self.name else None  # type: ignore[arg-type]
+        if fullname != self.name:
+            return None
+        within = [str(self.path.parent)] if self.path.name == "__init__.py" else None
+        return importlib.util.spec_from_file_location(fullname, self.path, loader=self, submodule_search_locations=within)  # type: ignore[arg-type]
 
     def create_module(self, spec: ModuleSpec) -> None:
         return None
@@ -67,21 +99,25 @@ class Loader(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         exec(compile(self.mutant.tree, str(self.path), "exec"), module.__dict__)
 
 
-def noticed(name: str, path: Path, mutant: Mutant, tests: str) -> str:
+def noticed(name: str, path: Path, mutant: Mutant, tests: str, plugin: Shared | None) -> str:
     """`killed`, `survived` or `timeout`."""
     child = os.fork()
     if child == 0:
         os.setpgid(0, 0)
-        sys.meta_path.insert(0, Loader(name, path, mutant))
+        for loaded in [one for one in sys.modules if one.startswith(("armonika", "tests."))]:
+            # What the parent needed for its server is loaded anew, with the mutant in it.
+            del sys.modules[loaded]
+        sys.meta_path.insert(0, Loader(name.removesuffix(".__init__"), path, mutant))
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             try:
                 status = pytest.main(
-                    ["-x", "-q", "-p", "no:cacheprovider", "--noconftest", "--no-header", "-W", "ignore", *tests.split()]
+                    ["-x", "-q", "-p", "no:cacheprovider", "--noconftest", "--no-header", "-W", "ignore", *tests.split()],
+                    plugins=[plugin] if plugin else None,
                 )
             except BaseException:
                 status = 1
         os._exit(0 if status == 0 else 1)
-    end = time.monotonic() + SECONDS
+    end = time.monotonic() + (SERVED_SECONDS if plugin else SECONDS)
     while time.monotonic() < end:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
@@ -92,13 +128,15 @@ def noticed(name: str, path: Path, mutant: Mutant, tests: str) -> str:
     return "timeout"
 
 
-def measure(name: str, tests: str) -> dict[str, object]:
+def measure(name: str, tests: str, every: int, plugin: Shared | None) -> dict[str, object]:
     """Every mutant of one module."""
     path = CHECKOUT / (name.replace(".", "/") + ".py")
     counts = {"killed": 0, "survived": 0, "timeout": 0}
     survivors = []
-    for mutant in mutants(path.read_text()):
-        outcome = noticed(name, path, mutant, tests)
+    for number, mutant in enumerate(mutants(path.read_text())):
+        if number % every:
+            continue
+        outcome = noticed(name, path, mutant, tests, plugin)
         counts[outcome] += 1
         if outcome == "survived":
             survivors.append(f"{path.relative_to(CHECKOUT)}:{mutant.line} {mutant.what}")
@@ -114,11 +152,16 @@ def main() -> int:
     """0 when every module is at 95 % or better."""
     parser = argparse.ArgumentParser(prog="tests.mutation")
     parser.add_argument("modules", nargs="*", help="such as armonika.trust.audit.tree; all when none is named")
-    wanted = parser.parse_args().modules or list(TARGETS)
+    parser.add_argument("--every", type=int, default=1, help="only each n-th mutant")
+    arguments = parser.parse_args()
+    wanted = arguments.modules or [*TARGETS, *SERVED]
     os.chdir(CHECKOUT)
     # The plug-ins of the whole suite would take longer than the tests.
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    found = [measure(name, TARGETS[name]) for name in wanted]
+    found = [measure(name, TARGETS[name], arguments.every, None) for name in wanted if name in TARGETS]
+    if any(name in SERVED for name in wanted):
+        with place() as where:
+            found += [measure(name, SERVED[name], arguments.every, Shared(where)) for name in wanted if name in SERVED]
     (CHECKOUT / "build").mkdir(exist_ok=True)
     (CHECKOUT / "build" / "mutants.json").write_text(json.dumps(found, indent=1))
     return 0 if all(float(str(one["share"])) >= 0.95 for one in found) else 1

@@ -12,6 +12,7 @@ from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
 
 from armonika.doors.api import batch
+from armonika.doors.api.bodies import check_body
 from armonika.doors.api.creations import Creations
 from armonika.doors.api.described import Described
 from armonika.doors.api.gather import Gatherer
@@ -41,6 +42,7 @@ def build(open_vault: Callable[[], Awaitable[AsyncVault]]) -> Litestar:
     return Litestar(
         route_handlers=[*HANDLERS, *batch.HANDLERS, log_file],
         lifespan=[lifespan],
+        before_request=check_body,
         exception_handlers={VaultError: of_vault, HTTPException: of_http, Exception: of_any},
         request_max_body_size=BODY_BYTES,
         response_cache_config=ResponseCacheConfig(default_expiration=None),

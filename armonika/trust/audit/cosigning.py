@@ -34,7 +34,7 @@ def post(connect: Callable[[], http.client.HTTPConnection]) -> Post:
 def cosignatures(ask: Post, note: bytes, fetch: Fetch, known: int) -> tuple[bytes, int] | None:
     """The witness's signature lines for `note` and the size that it now knows; None when it does not answer or refuses. `known` is the size that
     it is believed to have cosigned last: when it says another (409), that one is taken."""
-    size = int(note.split(b"\n", 2)[1])
+    size = int(note.split(b"\n")[1])
     for _ in range(_TRIES):
         try:
             proof = Tiles(fetch, size).consistency(known) if 0 < known < size else []

@@ -129,14 +129,16 @@ def fold(stack: list[tuple[int, bytes]]) -> bytes:
 
 
 def stored_in(fetch: Callable[[str], bytes | None], size: int) -> Callable[[int, int], bytes | None]:
-    """Hash number `index` of a tile level, as the tiles of a log of `size` have it; `fetch` gives the bytes of a path below the log."""
+    """Hash number `index` of a tile level, as the tiles of a log of `size` have it; `fetch` gives the bytes of a path below the log. None of a tile that
+    is missing or holds more or less than its hashes."""
     held: dict[int, tuple[int, bytes | None]] = {}
 
     def stored(level: int, index: int) -> bytes | None:
         tile, at = divmod(index, 256)
         if level not in held or held[level][0] != tile:
             width = min(256, (size >> 8 * level) - tile * 256)
-            held[level] = tile, fetch(f"tile/{level}/{tile_name(tile)}" + (f".p/{width}" if width < 256 else ""))
+            content = fetch(f"tile/{level}/{tile_name(tile)}" + (f".p/{width}" if width < 256 else ""))
+            held[level] = tile, content if content is not None and len(content) == width * 32 else None
         content = held[level][1]
         return None if content is None else content[at * 32 : at * 32 + 32]
 
@@ -165,7 +167,7 @@ def stack_at(stored: Callable[[int, int], bytes | None], first: int) -> list[tup
         level, inside = divmod(height, 8)
         begin = ((first >> height) - 1) << inside
         hashes = [stored(level, at) for at in range(begin, begin + (1 << inside))]
-        if any(one is None or len(one) != 32 for one in hashes):
+        if None in hashes:
             raise Broken(f"a tile of level {level} before entry {first} is missing or cut off")
         while len(hashes) > 1:
             hashes = [
@@ -219,7 +221,7 @@ def verify(folder: Path, vkey: str, rows: Callable[[int, int], list[dict[str, An
             if stored is not None and stored != leaf:
                 raise Broken(f"entry {index} (audit {_number(content)}) is altered: its hash is not the one in the tiles")
             if stored is None:
-                raise Broken(f"entry {index}: its tile is missing")
+                raise Broken(f"entry {index}: its tile is missing or of a wrong size")
             if rows is not None:
                 at = (index - first) % 1000
                 if at == 0:

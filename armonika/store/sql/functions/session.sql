@@ -103,7 +103,7 @@ DECLARE
     r vault.role;
 BEGIN
     SELECT * INTO r FROM vault.role x WHERE x.name = role_name;
-    IF s.kind <> 'service' OR NOT (r.kind = 'member' AND vault.door() IN ('site', 'verifier') OR r.kind = 'staff' AND vault.door() = 'console')
+    IF r.id IS NULL OR s.kind <> 'service' OR NOT (r.kind = 'member' AND vault.door() IN ('site', 'verifier') OR r.kind = 'staff' AND vault.door() = 'console')
         OR verified AND r.kind = 'member' OR EXISTS (SELECT FROM vault.staff_end e WHERE e.subject_id = whom)
         OR NOT EXISTS (SELECT FROM vault.audit a WHERE a.subject = whom AND a.operation = 4 AND a.xact = pg_current_xact_id() AND a.actor = s.actor) THEN
         RAISE EXCEPTION USING ERRCODE = 'AR403', MESSAGE = 'not allowed';

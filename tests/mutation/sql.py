@@ -1,0 +1,128 @@
+"""`python -m tests.mutation.sql [FUNCTION…] [--every N]`: how many careless changes of the SQL functions the vault's tests notice. Writes build/mutants-sql.json.
+
+Each changed function is installed into a running database (CREATE OR REPLACE), tried by tests that act as a door's own role, and put back. A change
+that the server does not take, or that every call refuses at once, counts as noticed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import re
+import signal
+import sys
+import time
+from pathlib import Path
+
+import psycopg
+
+from tests.mutation.shared import Place, Shared, place
+from tests.mutation.sql_mutants import Change, changes, functions
+
+CHECKOUT = Path(__file__).parents[2]
+FOLDER = CHECKOUT / "armonika" / "store" / "sql" / "functions"
+SECONDS = 60.0
+CLAUSES = "tests/vault/test_catalogue.py"
+FILES = {
+    "actor": "asking creating correcting listing", "ask": "asking finding", "take": "taking asking", "create": "creating", "correct": "correcting", "erase": "erasing listing",
+    "describe": "listing", "session": "sessions letters", "challenge": "letters",
+}  # fmt: skip
+
+
+def noticed(where: Place, tests: list[str]) -> bool:
+    """Whether a test fails, or nothing ends in time."""
+    child = os.fork()
+    if child == 0:
+        os.setpgid(0, 0)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        os.dup2(null, 2)
+        status = 1
+        try:
+            pytest = importlib.import_module("pytest")
+            status = pytest.main(
+                ["-x", "-q", "-p", "no:cacheprovider", "--noconftest", "--no-header", "-W", "ignore", *tests],
+                plugins=[Shared(where)],
+            )
+        finally:
+            os._exit(0 if status == 0 else 1)
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status) != 0
+        time.sleep(0.01)
+    os.killpg(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return True
+
+
+def installed(where: Place, text: str) -> bool:
+    """Whether the server takes a function."""
+    with psycopg.connect(where.admin_dsn, autocommit=True) as admin:
+        try:
+            admin.execute(text.encode())
+        except psycopg.Error:
+            return False
+    return True
+
+
+def tried(where: Place, original: str, change: Change, tests: list[str]) -> bool:
+    """Whether one change is noticed. The function is as before afterwards."""
+    try:
+        return not installed(where, change.text) or noticed(
+            where, [*([CLAUSES] if re.search("pg_temp|rights", change.what) else []), *tests]
+        )
+    finally:
+        assert installed(where, original)
+
+
+def measure(where: Place, stem: str, wanted: list[str], every: int) -> dict[str, object]:
+    """Every mutant of one file."""
+    path, counts, survivors = FOLDER / f"{stem}.sql", [0, 0], []
+    tests = _tests(stem)
+    for name, line, text in functions(path.read_text()):
+        if wanted and name not in wanted and stem not in wanted:
+            continue
+        for number, change in enumerate(changes(name, line, text)):
+            if number % every:
+                continue
+            counts[0] += 1
+            if tried(where, text, change, tests):
+                counts[1] += 1
+                continue
+            survivors.append(f"{stem}.sql:{change.line} {name}: {change.what}")
+            print(f"    {survivors[-1]}", flush=True)
+    if noticed(where, tests):
+        print(f"{stem}: the tests fail without any change: what follows a mutant is not what was before it", flush=True)
+    share = counts[1] / counts[0] if counts[0] else 1.0
+    print(f"{stem:<12} {counts[0]:>5} mutants, {share:7.1%} noticed", flush=True)
+    return {"file": stem, "mutants": counts[0], "share": share, "survivors": survivors}
+
+
+def _tests(stem: str) -> list[str]:
+    return [f"tests/vault/test_{name}.py" for name in FILES[stem].split()]
+
+
+def main() -> int:
+    """0 when every file is at 95 % or better."""
+    parser = argparse.ArgumentParser(prog="tests.mutation.sql")
+    parser.add_argument("names", nargs="*", help="files or functions, such as ask; all when none is named")
+    parser.add_argument("--every", type=int, default=1, help="only each n-th mutant")
+    arguments = parser.parse_args()
+    os.chdir(CHECKOUT)
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    with place() as where:
+        stems = [stem for stem in FILES if not arguments.names or any(stem == name or re.search(rf"FUNCTION vault\.{name}\(", (FOLDER / f"{stem}.sql").read_text()) for name in arguments.names)]  # fmt: skip
+        for tests in {tuple(_tests(stem)) for stem in stems}:
+            assert not noticed(where, list(tests)), f"{tests} must pass before anything is changed"
+        found = [measure(where, stem, arguments.names, arguments.every) for stem in stems]
+    (CHECKOUT / "build").mkdir(exist_ok=True)
+    (CHECKOUT / "build" / "mutants-sql.json").write_text(json.dumps(found, indent=1))
+    return 0 if all(float(str(one["share"])) >= 0.95 for one in found) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

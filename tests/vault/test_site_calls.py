@@ -1,0 +1,226 @@
+"""The calls of the web doors on the real database: signing in and out, passwords, lists, letters, the brake, and a store that does not answer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from uuid import uuid4
+
+import pytest
+
+from armonika.trust.vault import AsyncVault, Unverified, Vault, new_secret, secret_hash
+from armonika.trust.vault.errors import (
+    Invalid,
+    KeyUnavailable,
+    Refused,
+    SessionEnded,
+    Throttled,
+    Unavailable,
+    Undeclared,
+)
+from armonika.trust.vault.types import Created, NewRecord
+from tests.doors import Doors
+from tests.vault.both import USE, WORD, Both, account
+
+
+def member(doors: Doors, verified: bool = True) -> tuple[str, Created]:
+    record = NewRecord(
+        "account",
+        {"name": "N", "email": f"{uuid4().hex}@org.example", "company": "C", "role": "R"},
+        "subject",
+        kind="customer_user",
+        org=uuid4(),
+    )
+    (one,) = doors.site.create(
+        doors.site.service, "provide", "register", [record], password=WORD, role="admin", jobs=("verify-address:fr",)
+    )
+    if verified:
+        token = doors.verifier.issue_challenge(one.subject, "verify-address", 60)
+        assert doors.site.redeem_challenge(token, "verify-address") == one.subject
+    return record.values["email"], one
+
+
+def test_signing_in_and_out(doors: Doors) -> None:
+    site: Vault = doors.site
+    email, one = member(doors, verified=False)
+    with pytest.raises(Unverified):
+        site.sign_in("account", email, WORD)
+    with pytest.raises(Refused) as wrong:
+        site.sign_in("account", email, WORD + "x")
+    with pytest.raises(Refused) as unknown:
+        site.sign_in("account", f"{uuid4().hex}@org.example", WORD)
+    assert type(wrong.value) is type(unknown.value) is Refused
+    assert str(wrong.value) == str(unknown.value)
+    with pytest.raises(Invalid):
+        site.sign_in("account", "no address", WORD)
+    site.redeem_challenge(doors.verifier.issue_challenge(one.subject, "verify-address", 60), "verify-address")
+    secret, actor = site.sign_in("account", email.upper(), WORD, 600)
+    assert (actor.actor_id, actor.role, actor.kind) == (one.subject, "admin", "session")
+    assert 590 < (actor.expires_at - actor.auth_at).total_seconds() < 610
+    assert (
+        8 * 3600 - 3
+        < (lambda a: (a.expires_at - a.auth_at).total_seconds())(site.sign_in("account", email, WORD)[1])
+        < 8 * 3600 + 3
+    )
+    hashed = secret_hash(secret)
+    site.prove_again(hashed, WORD)
+    with pytest.raises(Refused):
+        site.prove_again(hashed, WORD + "x")
+    with pytest.raises(Refused):
+        site.prove_again(site.service, WORD)
+    site.sign_out(hashed)
+    site.sign_out(hashed)
+    with pytest.raises(SessionEnded):
+        site.whoami(hashed)
+    again = [secret_hash(site.sign_in("account", email, WORD)[0]) for _ in range(2)]
+    assert site.sign_out_all(again[0]) == 3
+    token = doors.verifier.issue_challenge(one.subject, "reset-password", 60)
+    with pytest.raises(Refused):
+        site.redeem_challenge(token, "verify-address")
+    assert site.redeem_challenge(token, "reset-password", "un autre mot assez long") == one.subject
+    with pytest.raises(Refused):
+        site.redeem_challenge(token, "reset-password", "un autre mot assez long")
+    with pytest.raises(Refused):
+        site.sign_in("account", email, WORD)
+    assert site.sign_in("account", email, "un autre mot assez long")
+    for words in ({"password": WORD}, {"role": "admin"}):
+        with pytest.raises(Undeclared):
+            site.create(site.service, "provide", "register", [account()], **words)  # type: ignore[arg-type]
+    with doors.admin() as admin:
+        jobs = admin.execute(
+            "SELECT task_name, args ->> 'language' FROM jobs.procrastinate_jobs WHERE args ->> 'subject' = %s",
+            (str(one.subject),),
+        ).fetchall()
+    assert jobs == [("verify-address", "fr")]
+
+
+def test_passwords_of_every_length_and_letter(doors: Doors) -> None:
+    site = doors.site
+    for password in ("x" * 4096, "x" * 4097, "x" * 100_000, "\ud800" + "y" * 20, "é" * 3000):
+        salt = b"s" * 16
+        assert site._proof(password, salt) == site._proof(password, salt)
+        assert site._proof(password, salt) != site._proof(password + "x", salt)
+        assert len(site._proof(password, salt)) == 32
+    long = "x" * 4097
+    assert site._proof(long, b"s" * 16) != site._proof(long[:4096], b"s" * 16)
+    from armonika.trust import crypto
+
+    pepper = site._credentials.pepper
+    assert pepper is not None
+    assert site._proof("a", b"s" * 16) == crypto.hmac_sha256(pepper, b"armonika/proof/1\0" + crypto.argon2id(b"a", b"s" * 16))
+    assert site._proof(long, b"s" * 16) == crypto.hmac_sha256(
+        pepper, b"armonika/proof/1\0" + crypto.argon2id(crypto.sha256(long.encode()), b"s" * 16)
+    )
+    assert site._proof("x" * 4096, b"s" * 16) == crypto.hmac_sha256(
+        pepper, b"armonika/proof/1\0" + crypto.argon2id(b"x" * 4096, b"s" * 16)
+    )
+    assert site._decoy(b"d") == crypto.hmac_sha256(pepper, b"armonika/decoy/1\0d")[:16]
+    salt, parameters, check = site._credential("a")
+    assert (len(salt), parameters) == (16, crypto.ARGON2_PARAMETERS)
+    assert check == crypto.sha256(site._proof("a", salt))
+    for call in (lambda: doors.api._proof("a", b"s" * 16), lambda: doors.api._decoy(b"d")):
+        with pytest.raises(KeyUnavailable):
+            call()
+
+
+def test_lists_letters_and_the_brake(doors: Doors) -> None:
+    site = doors.site
+    email, person = member(doors)
+    own = secret_hash(site.sign_in("account", email, WORD)[0])
+    held = site.describe(own, person.subject, "legal", "rights-request", "A-9")
+    assert {(field.record, field.dataset, field.version, field.origin, field.event) for field in held} == {
+        (person.record, "account", 1, "subject", person.audit_id)
+    }
+    assert {field.field for field in held} == {"name", "email", "company", "role"}
+    site.read(own, person.subject, "account", ["name"], "provide", "own-view", "A-8")
+    accesses = site.accesses(own, person.subject)
+    first, read = accesses[-1], next(access for access in accesses if access.operation == "read")
+    assert (first.audit_id, first.operation, first.outcome, first.role, first.dataset, first.purpose) == (
+        person.audit_id,
+        "create",
+        "granted",
+        "site",
+        "account",
+        "provide",
+    )
+    assert set(first.fields) == {"name", "email", "company", "role"}
+    assert (read.reader, read.reason, read.reference, list(read.fields)) == (person.subject, "own-view", "A-8", ["name"])
+    assert all(access.purpose == "" for access in accesses if access.operation == "credential")
+    assert [access.audit_id for access in site.accesses(own, person.subject, 1, person.audit_id + 1)] == [person.audit_id]
+    leaf, content = site.access_entry(own, person.audit_id)
+    assert leaf is None or leaf >= 0
+    assert json.loads(content)["subject"] == str(person.subject)
+    assert json.loads(content)["audit_id"] == person.audit_id
+    with pytest.raises(Refused):
+        site.access_entry(own, 10**12)
+    key = uuid4().bytes
+    for _ in range(2):
+        site.throttle(key, 6.0, 2)
+    with pytest.raises(Throttled) as caught:
+        site.throttle(key, 6.0, 2)
+    assert 9 < caught.value.retry_after <= 10
+    site.throttle(uuid4().bytes, 6.0, 2)
+    with doors.admin() as admin:
+        assert not admin.execute("SELECT count(*) FROM vault.throttle WHERE key = %s", (key,)).fetchone()[0]  # type: ignore[index]
+    site.enqueue("verify-address:ar", person.subject)
+    site.enqueue_to("reset-password:en", "account", email)
+    site.enqueue_to("reset-password:en", "account", f"{uuid4().hex}@org.example")
+    with doors.admin() as admin:
+        jobs = admin.execute(
+            "SELECT task_name, args ->> 'language' FROM jobs.procrastinate_jobs WHERE args ->> 'subject' = %s ORDER BY id",
+            (str(person.subject),),
+        ).fetchall()
+    assert jobs == [("verify-address", "fr"), ("verify-address", "ar"), ("reset-password", "en")]
+    assert doors.verifier.publish_trust_report({"a": 1}) > 0
+    report = site.trust_report()
+    assert report is not None
+    assert report["a"] == 1
+    with pytest.raises(Refused):
+        site.policy_document("0" * 64)
+    assert site.policy_document(site.catalogue.sha256)
+
+
+def test_a_store_that_does_not_answer_says_so(doors: Doors) -> None:
+    credentials = doors.server.provisioned.credentials("api")  # type: ignore[attr-defined]
+    both = Both(doors, True)
+    both.finish()
+    with pytest.raises(Unavailable):
+        asyncio.run(_read(both.vault, doors))
+    closed = Vault.open(credentials, doors.server.dsn, size=1)  # type: ignore[attr-defined]
+    record = account()
+    (one,) = closed.create(doors.token, *USE, [record])
+    store, use = closed._store, (doors.token, one.subject, "account", ["name"], *USE)
+
+    def cut() -> None:
+        """The one connection ends while it is idle."""
+        pid = store.value("SELECT pg_backend_pid()")
+        with doors.admin() as admin:
+            admin.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
+
+    for call in (
+        lambda: closed.whoami(doors.token), lambda: closed.read(*use), lambda: closed.find(doors.token, "account", "email", record.values["email"], ["name"], *USE), closed.policies,
+        closed.trust_report, lambda: closed.policy_document(closed.catalogue.sha256), lambda: store.rows("SELECT 1", repeat=True), lambda: store.value("SELECT 1", repeat=True),
+    ):  # fmt: skip
+        assert closed.catalogue
+        cut()
+        call()
+    for call in (
+        lambda: store.rows("SELECT 1"),
+        lambda: store.value("SELECT 1"),
+        lambda: closed.restrict(doors.token, one.subject, False, *USE),
+    ):
+        cut()
+        with pytest.raises(Unavailable):
+            call()
+    for call in (lambda: closed.whoami(doors.token), lambda: closed.read(*use)):
+        closed._known = None
+        cut()
+        call()
+    closed.close()
+    with pytest.raises(Unavailable):
+        closed.whoami(doors.token)
+    assert len(new_secret()) == 43
+
+
+async def _read(vault: AsyncVault, doors: Doors) -> None:
+    await vault.whoami(doors.token)
