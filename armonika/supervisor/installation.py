@@ -77,7 +77,7 @@ class Installation:
         self.dsn = dsn_of(self.admin_dsn)
         self.provisioned = provision(self.settings.keys, self.admin_dsn, catalogue(loaded), self._recover)
         jobs.install(self.admin_dsn)
-        certificates.publish(self.settings, self.provisioned.keyring.authority()[0])
+        certificates.publish(self.settings, self.provisioned.keyring.authority())
 
     def _recover(self, ring: Keyring) -> None:
         """Before anything is served: a database that is an older copy takes back what was sealed outside it."""
@@ -97,7 +97,7 @@ class Installation:
         owner = (user.uid, user.gid) if user else None
         if door in DOORS:
             self.provisioned.write_credentials(door, folder, owner)
-        certificates.hand_out(self.provisioned.keyring.authority()[0], door, folder, owner)
+        certificates.hand_out(self.provisioned.keyring.authority(), door, folder, owner)
         if door == "mailsink":
             self.page_key = secrets.token_urlsafe(24)
             write_private(folder / "page.key", self.page_key.encode(), 0o400, owner)

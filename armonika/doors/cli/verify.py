@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         own = config.credentials / "verifier"
         address = door_dsn(dsn_of(dsn), own)
         if str(own) in address:
-            certificates.hand_out(ring.authority()[0], "verifier", own, None)
+            certificates.hand_out(ring.authority(), "verifier", own, None)
         vault = Vault.open(ring.credentials("verifier", doors), address, size=2)
         with psycopg.connect(dsn, autocommit=True) as database:
             context = Context(config, policy, database, vault, send)
