@@ -57,7 +57,7 @@ def publish(config: Settings, authority: Authority) -> None:
 
 def renew(config: Settings, ring: Keyring) -> list[str]:
     """New certificates for all running processes, which read them for their next connections. Returns the names."""
-    authority, _ = ring.authority()
+    authority = ring.authority()
     publish(config, authority)
     names = []
     for process, path in held(config):

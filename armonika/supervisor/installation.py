@@ -79,7 +79,7 @@ class Installation:
         self.dsn = dsn_of(self.admin_dsn)
         self.provisioned = provision(self.settings.keys, self.admin_dsn, catalogue(loaded), self._recover)
         jobs.install(self.admin_dsn)
-        certificates.publish(self.settings, self.provisioned.keyring.authority()[0])
+        certificates.publish(self.settings, self.provisioned.keyring.authority())
 
     def _recover(self, ring: Keyring) -> None:
         """Before anything is served: a database that is an older copy takes back what was sealed outside it."""
@@ -99,7 +99,7 @@ class Installation:
         owner = (user.uid, user.gid) if user else None
         if door in DOORS:
             self.provisioned.write_credentials(door, folder, owner)
-        authority = self.provisioned.keyring.authority()[0]
+        authority = self.provisioned.keyring.authority()
         certificates.hand_out(authority, door, folder, owner)
         for also in ALSO.get(door, ()):
             self.provisioned.write_credentials(also, folder, owner)

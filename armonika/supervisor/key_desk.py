@@ -160,7 +160,8 @@ class KeyDesk:
 
     def _tend_authority(self, ring: Keyring) -> Literal["kept", "renewed", "due"]:
         """Units read their certificates at their start, and a server that asks for certificates must know the authority: there it is done by hand."""
-        if self._clock() - ring.authority()[1] < AUTHORITY_LIFE:
+        since = ring.authority_since()
+        if since is None or self._clock() - since < AUTHORITY_LIFE:
             return "kept"
         if conninfo_to_dict(self._dsn).get("sslcert") or not certificates.held(self._config):
             return "due"

@@ -160,7 +160,7 @@ def test_the_rounds_renew_what_is_due_and_say_once_what_hinders() -> None:
     said: list[str] = []
     with house() as home:
         renewal = Renewal(Installation(home.config), Supervisor(home.config.logs), said.append)
-        authority, _ = Keyring.open(home.config.keys).authority()
+        authority = Keyring.open(home.config.keys).authority()
         folder = home.config.credentials / "sealer"
         folder.mkdir(parents=True, exist_ok=True)
         certificates.hand_out(authority, "sealer", folder, None)
@@ -184,7 +184,7 @@ def test_the_rounds_renew_what_is_due_and_say_once_what_hinders() -> None:
 
 def test_the_desk_changes_the_authority_once_a_year() -> None:
     def subject() -> str:
-        return Keyring.open(home.config.keys).authority()[0]._name.rfc4514_string()
+        return Keyring.open(home.config.keys).authority()._name.rfc4514_string()
 
     with house() as home:
         first = subject()
@@ -201,7 +201,7 @@ def test_the_desk_changes_the_authority_once_a_year() -> None:
         assert subject() == first
         folder = home.config.credentials / "sealer"
         folder.mkdir(parents=True, exist_ok=True)
-        certificates.hand_out(ring.authority()[0], "sealer", folder, None)
+        certificates.hand_out(ring.authority(), "sealer", folder, None)
         before = (folder / "internal.pem").read_bytes()
         assert home.desk.tend().authority == "renewed"
         assert subject() != first
@@ -218,7 +218,7 @@ def test_a_keyring_of_before_gets_an_authority(tmp_path: Path) -> None:
     with pytest.raises(Exception, match=r"armonika serve"):
         older.authority()
     older.ensure(["account"])
-    assert Keyring.open(tmp_path / "keys").authority()[0].certificate()
+    assert Keyring.open(tmp_path / "keys").authority().certificate()
 
 
 @pytest.mark.parametrize(
@@ -277,7 +277,7 @@ def test_each_door_shows_the_database_its_own_certificate_where_the_administrato
 
 
 def test_the_running_system_hears_its_own_alone(live: Live) -> None:
-    authority, _ = Keyring.open(live.home / "keys").authority()
+    authority = Keyring.open(live.home / "keys").authority()
     for lets_in, port, client in ((witness_lets_in, live.port + 4, "sealer"), (sink_lets_in, live.port + 25, "worker")):
         right, wrong = guises(authority, client)
         assert lets_in(port, right)
@@ -309,14 +309,14 @@ def test_letters_are_shown_by_tls_to_who_has_the_key(live: Live) -> None:
 
 
 def test_a_new_authority_takes_over_while_everything_runs(live: Live) -> None:
-    old, _ = Keyring.open(live.home / "keys").authority()
+    old = Keyring.open(live.home / "keys").authority()
     done = live.command("keys", "authority", "--renew")
     assert done.returncode == 0, done.stderr
     assert "sealer" in done.stderr
     shown = live.command("keys", "authority")
     assert "BEGIN CERTIFICATE" in shown.stdout
     assert "PRIVATE" not in shown.stdout + done.stdout
-    new, _ = Keyring.open(live.home / "keys").authority()
+    new = Keyring.open(live.home / "keys").authority()
     for lets_in, port, client in ((witness_lets_in, live.port + 4, "sealer"), (sink_lets_in, live.port + 25, "worker")):
         assert lets_in(port, guises(new, client)[0])
         assert not lets_in(port, guises(old, client)[0])
@@ -357,7 +357,7 @@ def test_started_as_an_ordinary_user_it_speaks_tls_and_says_what_it_cannot_prove
             assert time.monotonic() < end, live.output.read_text()
             time.sleep(0.2)
         assert live.letters(live.sign_in("admin")[0])
-        authority, _ = Keyring.open(home / "keys").authority()
+        authority = Keyring.open(home / "keys").authority()
         right, wrong = guises(authority, "sealer")
         assert witness_lets_in(live.port + 4, right)
         assert not [name for name, guise in wrong.items() if witness_lets_in(live.port + 4, guise)]

@@ -95,7 +95,7 @@ def _run(args: argparse.Namespace, config: Settings) -> int:
             held = dict(policy.load().doors.get(args.door, {}))
             print(credentials.write(ring.credentials(args.door, held), args.folder))
         own = f"{args.door}.pem"
-        certificates.hand_out(ring.authority()[0], args.door, args.folder, None, certificates.UNIT_DAYS, own)
+        certificates.hand_out(ring.authority(), args.door, args.folder, None, certificates.UNIT_DAYS, own)
         print(f"{args.folder / own}\n{args.folder / AUTHORITY}")
         return 0
     if args.action == "move-root":
@@ -146,7 +146,7 @@ def _authority(config: Settings, loaded: policy.Policy, renew: bool) -> int:
         print(f"New certificates for: {', '.join(names) or 'no running process'}.", file=sys.stderr)
     else:
         Keyring.open_or_create(config.keys).ensure(loaded.compartments)
-    print(Keyring.open(config.keys).authority()[0].certificate().decode(), end="")
+    print(Keyring.open(config.keys).authority().certificate().decode(), end="")
     return 0
 
 
@@ -172,7 +172,7 @@ def _progress(config: Settings) -> tuple[bool, int, int, int, int] | None:
 
 def _list(config: Settings, as_json: bool) -> int:
     ring = Keyring.open(config.keys)
-    lines, state = ring.epochs.inventory(), _progress(config)
+    lines, state, since = ring.epochs.inventory(), _progress(config), ring.authority_since()
     if as_json:
         epochs = [
             {"compartment": line.compartment, "epoch": line.epoch, "state": line.state, "since": line.since.isoformat(), "reason": line.reason,
@@ -180,7 +180,7 @@ def _list(config: Settings, as_json: bool) -> int:
             for line in lines
         ]  # fmt: skip
         names = ("paused", "moved", "total", "redigested", "retiring")
-        print(json.dumps({"root": ring.root(), "recovery": ring.recovery(), "epochs": epochs, "rotation": dict(zip(names, state, strict=True)) if state else None}, indent=1))  # fmt: skip
+        print(json.dumps({"root": ring.root(), "recovery": ring.recovery(), "authority": {"since": since.isoformat() if since else None}, "epochs": epochs, "rotation": dict(zip(names, state, strict=True)) if state else None}, indent=1))  # fmt: skip
         return 0
     root, recovery = ring.root(), ring.recovery()
     print(f"root key      {root['provider']}, version {root['version']}, {root['protection']}: {root['place']}")
@@ -190,6 +190,11 @@ def _list(config: Settings, as_json: bool) -> int:
         else "no ceremony yet: `armonika keys ceremony`"
     )
     print(f"recovery      {held}")
+    print(
+        f"authority     of certificates, ECDSA P-256, since {since:%Y-%m-%d %H:%M}"
+        if since
+        else "authority     none yet: the next start makes it"
+    )
     for line in lines:
         note = f"; empty since {line.retired_at:%Y-%m-%d}" if line.retired_at else ""
         print(

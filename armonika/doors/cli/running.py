@@ -23,7 +23,7 @@ def door_address(config: Settings, ring: Keyring, door: str) -> str:
     address = door_dsn(dsn_of(admin_dsn(config)), own)
     if str(own) in address:
         own.mkdir(parents=True, mode=0o700, exist_ok=True)
-        certificates.hand_out(ring.authority()[0], door, own, None)
+        certificates.hand_out(ring.authority(), door, own, None)
     return address
 
 

@@ -222,12 +222,17 @@ class Keyring:
         """Ed25519 seed of the audit log."""
         return self._unwrap("log", self._content["secrets"]["log"])
 
-    def authority(self) -> tuple[Authority, datetime]:
-        """The authority that certifies our own processes, and since when it does. Raises RootKeyError before the first start has made it."""
+    def authority(self) -> Authority:
+        """The authority that certifies our own processes. Raises RootKeyError before the first start has made it."""
         wrapped = self._content["secrets"].get("authority")
         if wrapped is None:
             raise RootKeyError("The keyring holds no authority of certificates yet: the next `armonika serve` makes it.")
-        return Authority(self._unwrap("authority", wrapped)), datetime.fromisoformat(self._content["authority_since"])
+        return Authority(self._unwrap("authority", wrapped))
+
+    def authority_since(self) -> datetime | None:
+        """Since when there is this authority."""
+        found = self._content.get("authority_since")
+        return datetime.fromisoformat(found) if found else None
 
     def renew_authority(self) -> None:
         """A new authority. Certificates of the one before are refused as soon as the processes have read theirs again."""
