@@ -179,7 +179,10 @@ def measure(people_count: int, seconds: float, others: Sequence[peers.Peer] = ()
         for size in (1, 16, 64, 1000):
             read = over_http(port, batches.reads(size, 40), 4, seconds)
             made = over_http(port, batches.creates(size, int(seconds * 20_000 / size) + 50), 4, seconds, once=True)
-            sizes[str(size)] = {"read": read["per_second"] * size, "create": made["per_second"] * size}
+            found = over_http(port, batches.look_ups_at_once(size, 40), 4, seconds)
+            sizes[str(size)] = {
+                name: run["per_second"] * size for name, run in (("read", read), ("create", made), ("look_up", found))
+            }
         with peers.openbao() as beside:
             measured = {
                 peer.name: {
@@ -241,7 +244,9 @@ def main() -> int:
             f"  HTTP read at half load    {result['half_load']['per_second']:>10,.0f} /s  p50 {result['half_load']['p50_ms']:.1f} ms  p99 {result['half_load']['p99_ms']:.1f} ms"
         )
         for size, row in result["batches"].items():
-            print(f"  HTTP batches of {size:<5} read {row['read']:>10,.0f} persons/s   create {row['create']:>10,.0f} persons/s")
+            print(
+                f"  HTTP batches of {size:<5} read {row['read']:>10,.0f} persons/s   create {row['create']:>10,.0f} persons/s   look up {row['look_up']:>10,.0f} /s"
+            )
         for name, rates in result["peers"].items():
             ours = {
                 clients: (result["batches"]["64"]["read"] if "64" in name else result["http"][clients]["read"]["per_second"])

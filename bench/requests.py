@@ -58,6 +58,16 @@ class Requests:
             for _ in range(count)
         ]
 
+    def look_ups_at_once(self, size: int, count: int) -> list[str]:
+        """Batches of `size` addresses that nobody has."""
+        return [
+            self._post(
+                "/v1/lookups/batch",
+                {"dataset": "account", "emails": [f"{uuid4().hex}@l.example" for _ in range(size)], "fields": FIELDS, **USE},
+            )
+            for _ in range(count)
+        ]
+
     def exports(self, count: int) -> list[str]:
         """Exports of one person as lines."""
         return [
