@@ -252,7 +252,14 @@ def test_the_token_s_key_is_not_extractable_and_a_wrong_pin_or_token_says_so(
     import pkcs11
 
     root = use("pkcs11")
+    with pytest.raises(RootKeyError, match="holds no root key"):
+        root.wrap(b"k", b"p")
     root.create()
+    assert root.describe() == {"provider": "pkcs11", "place": "token armonika", "version": "1", "protection": "not extractable"}
+    wrapped = root.wrap(b"k" * 32, b"p")
+    for wrong in ("", "1:", "2" + wrapped[1:], wrapped[:2] + "!" + wrapped[2:]):
+        with pytest.raises(RootKeyError, match="does not hold the root key"):
+            root.unwrap(wrong, b"p")
     with pkcs11.lib(str(SOFTHSM)).get_token(token_label="armonika").open(user_pin="24681012") as session:
         (key,) = session.get_objects({pkcs11.Attribute.LABEL: "armonika-root-1"})
         assert key[pkcs11.Attribute.EXTRACTABLE] is False

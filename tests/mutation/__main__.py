@@ -32,6 +32,7 @@ from tests.mutation.shared import Shared, place
 CHECKOUT = Path(__file__).parents[2]
 SECONDS = 20.0
 SERVED_SECONDS = 90.0
+PROVIDERS = "tests/keys/test_providers.py"
 # Module and the tests that are to notice: none of them starts a server.
 TARGETS = {
     "armonika.rules.key_states": "tests/rules/test_key_states.py",
@@ -60,13 +61,15 @@ TARGETS = {
     "armonika.trust.audit.verify_tiles": "tests/trust/test_verifier.py",
     "armonika.trust.audit.certificate": "tests/trust/test_certificates.py",
     "armonika.trust.audit.sealer": "tests/trust/test_sealing.py",
-    "armonika.trust.keys.keyring": "tests/trust/test_keyring.py tests/keys/test_providers.py::test_a_keyring_of_the_first_format_is_taken_over",
+    "armonika.trust.keys.keyring": f"tests/trust/test_keyring.py {PROVIDERS}::test_a_keyring_of_the_first_format_is_taken_over",
     "armonika.trust.keys.credentials": "tests/trust/test_credentials.py",
     "armonika.trust.keys.epochs": "tests/trust/test_epochs.py",
     "armonika.trust.keys.ceremony": "tests/keys/test_ceremony.py",
     "armonika.trust.keys.providers.__init__": "tests/trust/test_root.py",
     "armonika.trust.keys.providers.sealed_file": "tests/trust/test_root.py",
     "armonika.trust.keys.providers.openbao": "tests/trust/test_root.py",
+    "armonika.trust.keys.providers.pkcs11": f"{PROVIDERS}::test_what_a_version_wraps_opens_in_its_place_until_it_is_destroyed[pkcs11] "
+    f"{PROVIDERS}::test_the_token_s_key_is_not_extractable_and_a_wrong_pin_or_token_says_so",
     "armonika.trust.vault.catalogue": "tests/trust/test_catalogue.py",
     "armonika.trust.vault.envelope": "tests/trust/test_envelope.py",
     "armonika.trust.vault.codec": "tests/trust/test_codec.py",

@@ -234,6 +234,21 @@ def test_from_a_kept_checkpoint_on_upper_tiles_are_looked_at_from_there(at: int)
         assert found == [f"tile 1/000 does not hold the hash of tile 0/00{at}"]
 
 
+def test_tiles_of_the_second_level_are_looked_at_too() -> None:
+    log = MemoryLog(66_000)
+    assert {name for name in log.files if not name.startswith("tile/0/")} == {"tile/1/000", "tile/1/001.p/1", "tile/2/000.p/1"}
+    assert verify_tiles(log.files.get, log.checkpoint, VKEY).findings == []
+    kept = note.sign(note.checkpoint(ORIGIN, 65_700, tree.root(log.leaves[:65_700])), ORIGIN, LOG)
+    assert verify_tiles(log.files.get, log.checkpoint, VKEY, (), kept).findings == []
+    for name, at, finding in (
+        ("tile/2/000.p/1", 0, "tile 2/000 does not hold the hash of tile 1/000"), ("tile/1/001.p/1", 0, "tile 1/001 does not hold the hash of tile 0/256"),
+        ("tile/1/000", 255 * 32, "tile 1/000 does not hold the hash of tile 0/255"),
+    ):  # fmt: skip
+        content = bytearray(log.files[name])
+        content[at] ^= 1
+        assert verify_tiles({**log.files, name: bytes(content)}.get, log.checkpoint, VKEY).findings == [finding]
+
+
 def test_a_witness_that_is_named_must_have_signed() -> None:
     log = LOGS[300]
     unsigned = log.checkpoint.partition(b"\n\n")[0] + b"\n\n" + log.checkpoint.partition(b"\n\n")[2].split(b"\n")[0] + b"\n"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from uuid import uuid4
 
+import psycopg
+import pytest
+
 from armonika.trust.vault import codec
 from tests.vault.stage import READ, Stage
 
@@ -126,3 +129,18 @@ def test_a_door_takes_of_the_compartments_that_it_reads(stage: Stage) -> None:
         (whom,),
     )
     assert stage.take(secret, ticket) == []
+
+
+def test_ask_and_take_in_one_round_trip_carry_no_trust(stage: Stage) -> None:
+    stage.allow(READ)
+    whom, secret = stage.person().subject, stage.session()
+    call = "CALL vault.fetch($1::bytea, $2::smallint, $3::smallint, $4::text, $5::uuid, $6::smallint, $7::bigint, NULL)"
+    words = (secret, stage.provide, stage.reason, "A-1", whom, stage.account.id, stage.name)
+    last = stage.last()
+    (((record,),),) = stage.rows("api", call, *words)
+    assert (record["subject"], record["fields"]) == (str(whom), stage.name)
+    (entry,) = stage.entries(last)
+    assert entry[:2] == (READ, True)
+    assert stage.rows("api", call, *words[:4], uuid4(), *words[5:]) == [([],)]
+    with stage.doors.raw() as own, pytest.raises(psycopg.errors.InvalidTransactionTermination):
+        own.execute(codec.percent(call).encode(), words)
