@@ -122,7 +122,8 @@ END $$;
 -- A refused write left nothing; this keeps the fact that it was tried. Says nothing about whether the person exists.
 CREATE OR REPLACE FUNCTION vault.note_refusal(secret bytea, what smallint, for_purpose smallint, for_reason smallint, whom uuid, of_dataset smallint) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+DECLARE s vault.session := vault.actor(secret);
 BEGIN
     IF NOT EXISTS (SELECT FROM vault.operation o WHERE o.id = what) THEN RAISE EXCEPTION USING ERRCODE = 'AR422', MESSAGE = 'no such operation'; END IF;
-    RETURN vault.note(vault.actor(secret), vault.policy_in_force(), what, false, whom, NULL, of_dataset, 0, coalesce(for_purpose, 0::smallint), coalesce(for_reason, 0::smallint), NULL);
+    RETURN vault.note(s, vault.policy_in_force(), what, false, whom, NULL, of_dataset, 0, coalesce(for_purpose, 0::smallint), coalesce(for_reason, 0::smallint), NULL);
 END $$;
