@@ -35,7 +35,10 @@ def install(admin_dsn: str) -> bool:
         connection.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA jobs TO armonika_worker")
         connection.execute("GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA jobs TO armonika_worker, armonika_vault")
         connection.execute("GRANT INSERT, SELECT ON jobs.procrastinate_jobs TO armonika_vault")
-        connection.execute("GRANT INSERT ON jobs.procrastinate_events TO armonika_vault")
+        connection.execute("GRANT INSERT, SELECT ON jobs.procrastinate_events TO armonika_vault")
+        # vault.purge_stale: a job that is over holds a pseudonym nobody needs any more.
+        connection.execute("GRANT DELETE ON jobs.procrastinate_jobs TO armonika_vault")
+        connection.execute("GRANT SELECT, UPDATE ON jobs.procrastinate_periodic_defers TO armonika_vault")
     return new
 
 

@@ -7,9 +7,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from armonika.policy.model import BASES, LANGUAGES, OPERATIONS, ROLE_KINDS, SCOPES, Policy, Text
+from armonika.policy.model import BASES, LANGUAGES, OPERATIONS, ROLE_KINDS, SCOPES, STARTS, Policy, Text
 
 KNOWN_MARKS = ("attested", "unproven")
+JOB = "retention"
+"""Role and reason of the job that ends what has expired."""
 MONTHS = {
     "en": ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"),
     "fr": ("janvier", "février", "mars", "avril", "mai", "juin", "juillet", "août", "septembre", "octobre", "novembre", "décembre"),
@@ -49,6 +51,7 @@ def check(policy: Policy, checks: Iterable[str] | None = None) -> list[Finding]:
         *_structure(policy),
         *_fields(policy),
         *_rules(policy),
+        *_ends(policy),
         *_doors(policy),
         *_claims(policy, checks),
         *_texts(policy),
@@ -109,6 +112,8 @@ def _structure(policy: Policy) -> Iterator[Finding]:
     for entry in policy.retention:
         if entry.days <= 0 or not entry.after:
             yield Finding(f"retention {entry.name}", "has no end.", "Give days > 0 and the event they count from (claim 6a.0).")
+        if entry.starts not in STARTS:
+            yield Finding(f"retention {entry.name}", f"starts with `{entry.starts}`.", f"Use one of {', '.join(STARTS)}.")
     for place in policy.places:
         if place.kind != policy.controller.country:
             yield Finding(
@@ -188,6 +193,36 @@ def _rules(policy: Policy) -> Iterator[Finding]:
                     f"reads {name} for `{rule.purpose}`, a purpose that the field does not declare.",
                     "Add the purpose to the field, or take the field out.",
                 )
+
+
+def _ends(policy: Policy) -> Iterator[Finding]:
+    """What makes a period end, and nothing end before it (claims 6a.0, 6a.3, 6a.6)."""
+    classes = {entry.name: entry for entry in policy.retention}
+    ended = {rule.dataset for rule in policy.rules if JOB in rule.roles and "erase" in rule.operations and rule.scope == "all"}
+    told = {rule.dataset for rule in policy.rules if "event" in rule.operations}
+    if JOB not in {role.name for role in policy.roles} or JOB not in {reason.name for reason in policy.reasons}:
+        yield Finding(f"role and reason {JOB}", "are not both declared: nothing would end.", "Declare them (claim 6a.6).")
+    for dataset in policy.datasets:
+        where, names = f"dataset {dataset.name}", {field.retention for field in dataset.fields} & set(classes)
+        if len(names) > 1:
+            yield Finding(
+                where,
+                f"has fields that end at different times ({', '.join(sorted(names))}).",
+                "What ends alone needs a key of its own: give it a dataset of its own.",
+            )
+        if dataset.name not in ended:
+            yield Finding(where, "is ended by nobody.", f'Add a rule: roles = ["{JOB}"], operations = ["erase"], scope = "all".')
+        for entry in (classes[name] for name in sorted(names)):
+            if entry.starts == "recording" and dataset.name in told:
+                yield Finding(where, "is kept from its recording, but a rule tells its event.", "Take the operation away.")
+            if entry.locked:
+                for rule in policy.rules:
+                    if rule.dataset == dataset.name and "erase" in rule.operations and set(rule.roles) != {JOB}:
+                        yield Finding(
+                            where,
+                            f"is locked by law, but {', '.join(rule.roles)} may erase it.",
+                            "Take the operation away (claim 6a.3).",
+                        )
 
 
 def _doors(policy: Policy) -> Iterator[Finding]:

@@ -23,6 +23,7 @@ def catalogue(policy: Policy) -> dict[str, Any]:
         "version": policy.version,
         "effective_from": moment.isoformat(),
         "sha256": policy.sha256,
+        "time_zone": policy.time_zone,
         "while_restricted": list(policy.while_restricted),
         "compartments": list(policy.compartments),
         "doors": [{"door": door, "compartment": name, "mode": mode} for door, held in policy.doors.items() for name, mode in held.items()],
@@ -30,6 +31,10 @@ def catalogue(policy: Policy) -> dict[str, Any]:
             {
                 "name": dataset.name, "compartment": dataset.compartment, "fields": [field.name for field in dataset.fields],
                 "unique": [field.name for field in dataset.fields if field.unique], "indexed": [field.name for field in dataset.fields if field.indexed],
+                "retention": [
+                    {"class": entry.name, "days": entry.days, "starts": entry.starts, "locked": entry.locked}
+                    for entry in policy.retention if entry.name in {field.retention for field in dataset.fields}
+                ],
             }
             for dataset in policy.datasets
         ],

@@ -9,7 +9,8 @@ from types import MappingProxyType
 
 LANGUAGES = ("en", "fr", "ar")
 BASES = ("contract", "legal_obligation", "consent", "legitimate_interest")
-OPERATIONS = ("read", "find", "describe", "accesses", "create", "correct", "erase", "restrict")
+OPERATIONS = ("read", "find", "describe", "accesses", "create", "correct", "erase", "restrict", "event", "review")
+STARTS = ("recording", "event", "latest-event")
 SCOPES = ("own", "org", "all")
 ROLE_KINDS = ("member", "staff", "service", "machine")
 
@@ -51,11 +52,14 @@ class Basis:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Kept until `days` after the event `after` (claim 6a.0)."""
+    """Kept until `days` after the event `after` (claim 6a.0). `starts`: the event is the recording itself, or one that is told (`event`), or the
+    latest of several, the recording being the first (`latest-event`). `locked`: a law forbids to end it earlier, whoever asks."""
 
     name: str
     after: str
     days: int
+    starts: str
+    locked: bool
     label: Text
 
 

@@ -151,7 +151,7 @@ def parse(document: str) -> Policy:
         governing_law=top.get("governing_law", str), time_zone=top.get("time_zone", str), while_restricted=top.names("while_restricted"), controller=controller,
         bases=top.tables("basis", lambda t: model.Basis(t.get("name", str), t.text("label"))),
         purposes=top.tables("purpose", lambda t: model.Purpose(t.get("name", str), t.get("basis", str, ""), t.text("label"))),
-        retention=top.tables("retention", lambda t: model.Retention(t.get("name", str), t.get("after", str), t.get("days", int), t.text("label"))),
+        retention=top.tables("retention", lambda t: model.Retention(t.get("name", str), t.get("after", str), t.get("days", int), t.get("starts", str), t.get("locked", bool, False), t.text("label"))),
         copies=copies, compartments=top.tables("compartment", lambda t: t.get("name", str)), doors=_doors(_Table(doors, "doors"), doors),
         datasets=top.tables("dataset", _dataset),
         roles=top.tables("role", lambda t: model.Role(t.get("name", str), t.get("kind", str), t.text("label"))),

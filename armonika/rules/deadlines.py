@@ -14,8 +14,3 @@ def due(received_at: datetime, days: int = RIGHTS_DAYS) -> datetime:
     """The last moment of the last day: day 0 is the day of receipt, and neither weekend nor holiday moves it."""
     last: date = received_at.astimezone(ALGIERS).date() + timedelta(days=days)
     return datetime.combine(last, time(23, 59, 59), ALGIERS)
-
-
-def ends(trigger: datetime, days: int) -> datetime:
-    """When a record of a retention class of `days` ends after its trigger: the same time of day, `days` later."""
-    return (trigger.astimezone(ALGIERS) + timedelta(days=days)).astimezone(ALGIERS)

@@ -1,11 +1,13 @@
 """Brings a database to the schema of this release: roles, migrations, functions, grants. Safe to run again and on a live system.
 
-Migrations are files `NNNN_{pre,post}_name.sql`, applied once each under time-limited locks; functions are applied whenever they differ.
+Migrations are files `NNNN_{pre,post}_name.sql`, applied once each under time-limited locks; functions are applied whenever they differ. A file
+`…_concurrently.sql` makes one index while the table is read and written, outside a transaction.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,11 +104,25 @@ def _tables(connection: psycopg.Connection[tuple[object, ...]]) -> list[str]:
             if done[path.stem] != digest:
                 raise MigrationError(f"Migration {path.stem} was changed after it was applied. Add a new migration instead.")
             continue
+        if path.stem.endswith("_concurrently"):
+            _index(connection, text)
         with connection.transaction():
-            connection.execute(text.encode())
+            if not path.stem.endswith("_concurrently"):
+                connection.execute(text.encode())
             connection.execute("INSERT INTO armonika_meta.migration (name, sha256) VALUES (%s, %s)", (path.stem, digest))
         applied.append(path.stem)
     return applied
+
+
+def _index(connection: psycopg.Connection[tuple[object, ...]], text: str) -> None:
+    """One `CREATE INDEX CONCURRENTLY`. What an attempt left that did not finish is dropped first: such an index is never used, and never whole."""
+    found = re.search(r"CREATE INDEX CONCURRENTLY (\w+) ON (\w+)\.", text)
+    if found is None:
+        raise MigrationError("A migration _concurrently makes exactly one index.")
+    connection.execute("SET lock_timeout = '60s'")
+    connection.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.Identifier(found.group(2), found.group(1))))
+    connection.execute(text.encode())
+    connection.execute("SET lock_timeout = '4s'")
 
 
 def _check_keyring(connection: psycopg.Connection[tuple[object, ...]], keyring_id: str) -> None:

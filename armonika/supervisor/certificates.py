@@ -28,16 +28,22 @@ def hand_out(authority: Authority, process: str, folder: Path, owner: tuple[int,
     write_private(folder / own, made, 0o400, owner)
 
 
-def held(config: Settings) -> list[Path]:
-    """Folders of the running processes that have a certificate."""
-    return sorted(path.parent for path in config.credentials.glob(f"*/{OWN}"))
+def beside(process: str) -> str:
+    """The file of a second role that a process has beside its own (the worker's `retention`)."""
+    return f"{process}.{OWN}"
+
+
+def held(config: Settings) -> list[tuple[str, Path]]:
+    """Process and file of every certificate that a running process holds."""
+    own = [(path.parent.name, path) for path in config.credentials.glob(f"*/{OWN}")]
+    return sorted(own + [(path.name.removesuffix(f".{OWN}"), path) for path in config.credentials.glob(f"*/*.{OWN}")])
 
 
 def due(config: Settings) -> bool:
     """Whether a certificate has lived half its life, or is not of this time at all: the clock may have been set."""
     now = time.time()
-    for folder in held(config):
-        begin, end = tls.lasts(folder / OWN)
+    for _, path in held(config):
+        begin, end = tls.lasts(path)
         if not begin <= now < begin + (end - begin) / 2:
             return True
     return False
@@ -54,8 +60,8 @@ def renew(config: Settings, ring: Keyring) -> list[str]:
     authority = ring.authority()
     publish(config, authority)
     names = []
-    for folder in held(config):
-        there = folder.stat()
-        hand_out(authority, folder.name, folder, (there.st_uid, there.st_gid) if os.geteuid() == 0 else None)
-        names.append(folder.name)
+    for process, path in held(config):
+        there = path.parent.stat()
+        hand_out(authority, process, path.parent, (there.st_uid, there.st_gid) if os.geteuid() == 0 else None, own=path.name)
+        names.append(process)
     return names

@@ -21,11 +21,11 @@ def dsn_of(admin_dsn: str) -> str:
     return make_conninfo(**{key: str(value) for key, value in parts.items() if key not in _NOT_FOR_DOORS})
 
 
-def door_dsn(dsn: str, folder: Path) -> str:
+def door_dsn(dsn: str, folder: Path, own: str = OWN) -> str:
     """`dsn` for the process whose credentials are in `folder`: where the administrator shows a certificate, so does each process, its own."""
     if not conninfo_to_dict(dsn).get("sslcert"):
         return dsn
-    return make_conninfo(dsn, sslcert=str(folder / OWN), sslkey=str(folder / OWN))
+    return make_conninfo(dsn, sslcert=str(folder / own), sslkey=str(folder / own))
 
 
 def check_transport(admin_dsn: str) -> None:

@@ -25,6 +25,8 @@ from armonika.trust.keys import Keyring
 from armonika.trust.keys.provision import Provisioned, provision
 
 DOORS = ("site", "console", "api", "worker", "sealer", "keeper", "timpani")
+ALSO = {"worker": ("retention",)}
+"""Jobs that run in a door's process under a database role of their own."""
 
 
 class AlreadyRunning(Exception):
@@ -97,7 +99,11 @@ class Installation:
         owner = (user.uid, user.gid) if user else None
         if door in DOORS:
             self.provisioned.write_credentials(door, folder, owner)
-        certificates.hand_out(self.provisioned.keyring.authority(), door, folder, owner)
+        authority = self.provisioned.keyring.authority()
+        certificates.hand_out(authority, door, folder, owner)
+        for also in ALSO.get(door, ()):
+            self.provisioned.write_credentials(also, folder, owner)
+            certificates.hand_out(authority, also, folder, owner, own=certificates.beside(also))
         if door == "mailsink":
             self.page_key = secrets.token_urlsafe(24)
             write_private(folder / "page.key", self.page_key.encode(), 0o400, owner)

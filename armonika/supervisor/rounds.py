@@ -22,6 +22,7 @@ from armonika.supervisor.installation import Installation
 from armonika.supervisor.key_desk import KeyDesk, KeyDeskError
 
 TEND_SECONDS = 300.0
+SAY_AGAIN_SECONDS = 3600.0
 FIRST_BACKUP_SECONDS = 600.0
 """A start is not slowed down by a backup, and one that lasts a minute makes none."""
 DAY, MONTH = timedelta(days=1), timedelta(days=30)
@@ -36,6 +37,23 @@ def due(kept: Sequence[Backup], at: datetime) -> str | None:
     return "drill" if drilled is None or at - drilled >= MONTH else None
 
 
+def expired(admin_dsn: str) -> str | None:
+    """What the retention job has left undone for more than a day, or why it stands still; None when all is well. No id, no value."""
+    try:
+        with psycopg.connect(admin_dsn, autocommit=True) as connection:
+            late = connection.execute(
+                "SELECT coalesce(sum(overdue), 0), min(oldest) FILTER (WHERE overdue > 0) FROM vault.retention_progress()"
+            ).fetchone()
+            clock = connection.execute("SELECT fault FROM vault.retention_clock()").fetchone()
+    except psycopg.Error:
+        return None
+    if clock and clock[0]:
+        return f"nothing that expired is ended: {clock[0]}. Look at the clock, then `armonika retention confirm-clock`."
+    if late and late[0]:
+        return f"{late[0]} records are kept longer than the policy allows, since {late[1]:%Y-%m-%d}: `armonika retention run`. Log of the job: logs/worker.log"
+    return None
+
+
 @dataclass
 class Rounds:
     """`tick` is called often and returns at once; what takes long runs as a process of its own, one at a time."""
@@ -46,6 +64,7 @@ class Rounds:
     _tended: float = float("-inf")
     _working: subprocess.Popen[bytes] | None = None
     _again_at: float = 0.0
+    _said_at: float = float("-inf")
     _queue: list[str] = field(default_factory=list)
 
     def tick(self) -> None:
@@ -54,6 +73,7 @@ class Rounds:
         if now - self._tended > TEND_SECONDS:
             self._tended = now
             self._tend()
+            self._expired(now)
         if self._working is not None:
             if self._working.poll() is None:
                 return
@@ -88,6 +108,15 @@ class Rounds:
                 [sys.executable, "-m", "armonika.doors.cli.main", "backup", action], cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                 start_new_session=True,
             )  # fmt: skip
+
+    def _expired(self, now: float) -> None:
+        """Says when the retention job falls behind by more than a day, or stands still because of the clock (claim 6a.9). Once an hour."""
+        if now - self._said_at < SAY_AGAIN_SECONDS:
+            return
+        words = expired(self.installation.admin_dsn)
+        if words:
+            self._said_at = now
+            self.say(f"armonika: {words}")
 
     def _tend(self) -> None:
         """A root provider that does not answer holds nothing up: the doors have their keys."""

@@ -50,6 +50,12 @@ def hmac_sha256(key: bytes, message: bytes) -> bytes:
     return hmac.digest(key, message, "sha256")
 
 
+def hmac_sha1(key: bytes, message: bytes) -> bytes:
+    """HMAC-SHA-1 (RFC 2104), 20 bytes. Only for one-time codes (RFC 4226, RFC 6238), where authenticator programs expect it; collisions of SHA-1 do
+    not weaken HMAC."""
+    return hmac.digest(key, message, "sha1")
+
+
 def constant_time_equal(left: bytes, right: bytes) -> bool:
     """Comparison whose time does not depend on where the values differ."""
     return hmac.compare_digest(left, right)

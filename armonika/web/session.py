@@ -1,6 +1,6 @@
 """Sessions: a random secret in a `__Host-` cookie; the database knows its hash and says who it is.
 
-Safe by default: a view that is not marked `@public` or `@signed_in` cannot be reached at all, and the actor of a request whose view
+Safe by default: a view that is not marked `@public`, `@first_factor` or `@signed_in` cannot be reached at all, and the actor of a request whose view
 did not ask for one raises on every use (the idea of Warehouse's InvalidSession).
 """
 
@@ -53,9 +53,24 @@ def signed_in(view: View) -> View:
         if request.member is None:  # type: ignore[attr-defined]
             query = {"next": request.get_full_path()} if request.method == "GET" else {}
             return HttpResponseRedirect(reverse("sign-in") + ("?" + urlencode(query) if query else ""))
+        if not request.member.usable:  # type: ignore[attr-defined]
+            return HttpResponseRedirect(reverse("second-factor"))
         return view(request, *args, **kwargs)
 
     inner.armonika_access = "signed-in"  # type: ignore[attr-defined]
+    return inner  # type: ignore[return-value]
+
+
+def first_factor(view: View) -> View:
+    """For staff whose password was right, whether or not the second factor was proven: what enrols and proves it."""
+
+    @wraps(view)
+    def inner(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if request.member is None:  # type: ignore[attr-defined]
+            return HttpResponseRedirect(reverse("sign-in"))
+        return view(request, *args, **kwargs)
+
+    inner.armonika_access = "first-factor"  # type: ignore[attr-defined]
     return inner  # type: ignore[return-value]
 
 
@@ -78,7 +93,9 @@ class Sessions:
     def process_view(self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any) -> HttpResponseBase | None:
         access = getattr(view, "armonika_access", None)
         if access is None:
-            raise UndeclaredView(f"{view.__module__}.{getattr(view, '__name__', 'view')} is neither @public nor @signed_in")
+            raise UndeclaredView(
+                f"{view.__module__}.{getattr(view, '__name__', 'view')} is neither @public, @first_factor nor @signed_in"
+            )
         cookie = request.COOKIES.get(COOKIE)
         if cookie and access != "static" and len(cookie) <= 64:
             hashed = secret_hash(cookie)
@@ -88,7 +105,7 @@ class Sessions:
                 request.ended = True  # type: ignore[attr-defined]
                 return None
             request.secret, request.member = hashed, actor  # type: ignore[attr-defined]
-            if access == "signed-in":
+            if access == "first-factor" or (access == "signed-in" and actor.usable):
                 request.actor = actor  # type: ignore[attr-defined]
         return None
 

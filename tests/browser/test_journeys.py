@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import json
 import os
 import re
 import shutil
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +19,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.live import Live
+from tests.staff import code
 
 pytestmark = [
     pytest.mark.browser,
@@ -150,6 +154,10 @@ def test_staff_find_a_person_for_a_reason_and_the_person_sees_it(live: Live, bro
     page.fill("#f-password", password)
     watched.looked(f"{language}-console-sign-in")
     page.click("main form button")
+    page.wait_for_url("**/second-factor/")
+    page.fill("#f-code", live.code("support"))
+    page.click("main form button")
+    page.wait_for_url(f"**/{language}/")
     member, member_password = live.sign_in("admin")
     page.fill("#f-email", member.upper())
     page.fill("#f-reference", "T-1204")
@@ -173,6 +181,64 @@ def test_staff_find_a_person_for_a_reason_and_the_person_sees_it(live: Live, bro
     expect(own.page.get_by_text("T-1204").first).to_be_visible()
     own.looked(f"{language}-readers-with-staff")
     own.page.context.close()
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("language", ["en", "fr", "ar"])
+def test_staff_set_up_and_use_a_second_factor_and_review_access(live: Live, browser: Browser, language: str, width: int) -> None:
+    email = f"{uuid4().hex}@operateur.example"
+    done = live.command("staff", "appoint", "--name", "زهرة Benali", "--email", email, "--role", "dpo", "--json")
+    said = json.loads(done.stdout)
+    watched = Watched(browser, live.console, dark=width == 360, width=width)
+    page, name = watched.page, f"{language}-{width}"
+
+    def sign_in() -> None:
+        page.goto(f"{live.console}/{language}/sign-in/")
+        page.fill("#f-email", email)
+        page.fill("#f-password", said["password"])
+        page.click("main form button")
+
+    sign_in()
+    page.wait_for_url("**/second-factor/enrol/")
+    expect(page.locator("svg.qr")).to_be_visible()
+    watched.looked(f"{name}-enrol")
+    page.fill("#f-code", "000000")
+    page.click("main form button")
+    expect(page.locator("[role=alert]")).to_be_visible()
+    watched.looked(f"{name}-enrol-fault")
+    key = base64.b32decode(page.locator("bdi.key").inner_text().replace(" ", ""))
+    step = int(time.time()) // 30
+    page.fill("#f-code", code(key, step))
+    page.keyboard.press("Enter")
+    expect(page.locator("ol.codes li")).to_have_count(10)
+    watched.looked(f"{name}-recovery-codes")
+    spare = page.locator("ol.codes bdi").first.inner_text()
+    page.click("main a.button")
+    page.wait_for_url(f"**/{language}/")
+    page.goto(f"{live.console}/{language}/access/")
+    watched.looked(f"{name}-access")
+    page.click("main form button")
+    expect(page.locator("[role=status]")).to_be_visible()
+    watched.looked(f"{name}-access-recorded")
+    page.goto(f"{live.console}/{language}/second-factor/codes/")
+    watched.looked(f"{name}-factor-state")
+    page.click("header form button")
+    sign_in()
+    page.wait_for_url("**/second-factor/")
+    assert page.locator("#f-code").get_attribute("autocomplete") == "one-time-code"
+    assert page.locator("#f-code").get_attribute("inputmode") == "numeric"
+    page.fill("#f-code", code(key, step))
+    page.click("main form button")
+    expect(page.locator("[role=alert]")).to_be_visible()
+    watched.looked(f"{name}-code-used")
+    page.click("main p a")
+    page.wait_for_url("**/recovery/")
+    watched.looked(f"{name}-recovery")
+    page.fill("#f-code", spare.lower())
+    page.click("main form button")
+    page.wait_for_url("**/codes/")
+    page.context.close()
+    assert live.command("staff", "end", said["subject"]).returncode == 0
 
 
 def test_pages_work_without_javascript_in_the_dark_and_at_360_pixels(live: Live, browser: Browser) -> None:

@@ -7,8 +7,11 @@ import statistics
 import time
 from uuid import uuid4
 
+import psycopg
 import pytest
 
+from armonika.settings import Settings
+from armonika.store.embedded import Embedded
 from armonika.verify.http import Browserlike, send
 from tests.live import Live
 
@@ -25,6 +28,8 @@ def signed_in(live: Live, role: str) -> Browserlike:
     browser = visitor()
     base = live.site if role in ("admin", "billing", "developer") else live.console
     assert browser.submit(f"{base}/en/sign-in/", {"email": address, "password": password}).status == 302
+    if base == live.console:
+        assert browser.submit(f"{base}/en/second-factor/", {"code": live.code(role)}).status == 302
     return browser
 
 
@@ -44,6 +49,7 @@ def test_every_address_has_its_answer_for_each_kind_of_visitor(live: Live, langu
 
 
 def test_every_view_says_whether_it_is_public(live: Live) -> None:
+    from armonika.doors.console import access, second_factor
     from armonika.doors.console import pages as console
     from armonika.doors.portal import privacy
     from armonika.doors.site import account, pages
@@ -51,15 +57,16 @@ def test_every_view_says_whether_it_is_public(live: Live) -> None:
 
     views = [
         getattr(module, name)
-        for module in (console, privacy, account, pages, common)
+        for module in (console, second_factor, access, privacy, account, pages, common)
         for name in dir(module)
         if callable(getattr(module, name))
         and getattr(getattr(module, name), "__module__", "") == module.__name__
         and not name.startswith("_")
     ]
     named = [view for view in views if "request" in getattr(view, "__annotations__", {})]
-    assert len(named) >= 18
-    assert all(getattr(view, "armonika_access", None) in ("public", "signed-in") for view in named)
+    assert len(named) >= 23
+    assert all(getattr(view, "armonika_access", None) in ("public", "first-factor", "signed-in") for view in named)
+    assert {view.__name__ for view in named if view.armonika_access == "first-factor"} == {"code", "recovery", "enrol"}
 
 
 def test_a_forged_form_changes_nothing(live: Live) -> None:
@@ -230,3 +237,23 @@ def test_each_role_of_staff_looks_up_only_what_the_policy_gives_it(live: Live) -
         support.submit(f"{live.console}/en/", {"email": member, "why": "respond:support-call", "reference": "Mr Haddad"}).status
         == 422
     )
+
+
+def test_an_answer_to_a_demo_request_keeps_it_anew_and_mere_looking_does_not(live: Live) -> None:
+    sales = signed_in(live, "sales")
+    search = {"email": "yacine@visiteur.example", "why": "respond:support-mail"}
+
+    def told() -> int:
+        config = Settings(home=live.home, port=live.port, database_url=None)
+        with psycopg.connect(Embedded(config.postgres, config.keys).admin_dsn) as admin:
+            return len(
+                admin.execute(
+                    "SELECT FROM vault.retention r JOIN vault.dataset d ON d.id = r.dataset AND d.name = 'demo'"
+                ).fetchall()
+            )
+
+    assert "Visiteur" in sales.submit(f"{live.console}/en/", search).text
+    assert told() == 0
+    assert "Visiteur" in sales.submit(f"{live.console}/en/", search | {"why": "respond:demo-follow-up"}).text
+    assert told() == 1
+    assert "the time for keeping it" not in sales.get(f"{live.console}/en/").text, "nobody looks somebody up for that"

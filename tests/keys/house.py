@@ -28,7 +28,7 @@ from armonika.trust.vault import Vault, secret_hash
 from armonika.trust.vault.keeper import Keeper
 from armonika.trust.vault.types import Created, NewRecord
 
-DOORS = ("api", "console", "site", "worker", "sealer", "keeper", "timpani")
+DOORS = ("api", "console", "site", "worker", "sealer", "keeper", "timpani", "retention")
 
 
 @dataclass

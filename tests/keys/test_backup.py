@@ -39,7 +39,8 @@ from armonika.trust.keys import Keyring, credentials
 from armonika.trust.keys.epochs import now
 from armonika.trust.keys.provision import provision
 from armonika.trust.vault import Vault
-from armonika.trust.vault.errors import Refused
+from armonika.trust.vault.envelope import Envelope, Layout
+from armonika.trust.vault.errors import Refused, VaultError
 from armonika.trust.vault.types import NewRecord
 from tests.keys.house import House, house
 
@@ -200,23 +201,14 @@ class Attacker:
 
     def opens(self, ring: Keyring, dataset: Any, row: tuple[Any, ...]) -> bool:
         """Whether a keyring opens a row: with every epoch that it still holds, retired ones too."""
-        from armonika.trust.vault.envelope import Envelope
-
         subject, record, _, kind, epoch, wrapped, present, versions, ciphertexts = row
         ring.epochs.hold_again()
+        held = [bytes(c) if c is not None else None for c in ciphertexts]
         try:
             values, _ = Envelope(ring.credentials("api", {dataset.compartment: "full"})).open(
-                dataset,
-                subject,
-                record,
-                kind,
-                epoch,
-                bytes(wrapped),
-                present,
-                versions,
-                [bytes(c) if c is not None else None for c in ciphertexts],
+                Layout(dataset, present), subject, record, kind, epoch, bytes(wrapped), versions, held
             )
-        except Exception:
+        except VaultError:
             return False
         return bool(values)
 

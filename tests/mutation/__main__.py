@@ -35,6 +35,7 @@ TARGETS = {
     "armonika.rules.key_states": "tests/rules/test_key_states.py",
     "armonika.rules.deadlines": "tests/rules/test_deadlines.py",
     "armonika.rules.password": "tests/rules/test_password.py",
+    "armonika.rules.retention": "tests/rules/test_retention.py",
     "armonika.rules.rate": "tests/rules/test_rate_exact.py",
     "armonika.trust.audit.tree": "tests/trust/test_tree.py",
     "armonika.trust.audit.tiles": "tests/trust/test_tiles.py",

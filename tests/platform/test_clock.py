@@ -6,18 +6,21 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from armonika.rules.retention import cutoff
 from armonika.store.embedded import Embedded
 from armonika.trust.audit.sealer import Sealer
 from armonika.trust.audit.verify import verify
 from armonika.trust.keys.provision import issue_token
 from armonika.trust.vault import codec, secret_hash
-from armonika.trust.vault.errors import SessionEnded, Unavailable
+from armonika.trust.vault.errors import ClockUntrusted, SessionEnded, Unavailable
+from armonika.trust.vault.retention import Expirer
 from tests.keys.house import House, house
 
 LIBRARY = next(iter(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), None)
@@ -131,3 +134,37 @@ def test_a_clock_that_is_set_back_or_forth_opens_nothing_and_leaves_the_log_whol
     report = verify(tmp_path / "log", (tmp_path / "log" / "log.vkey").read_text())
     assert report.findings == []
     assert report.entries == home.value("SELECT count(*) FROM vault.audit"), "entries of every time are in the log"
+
+
+def test_no_clock_ends_a_record_before_its_time_and_three_days_of_downtime_are_caught_up(clock: tuple[House, Clock]) -> None:
+    home, moved = clock
+    vault = home.vault()
+    (made,) = home.people(vault)
+    vault.event(home.token, made.subject, made.record, "provide", "period-begins")
+    with home.admin() as admin:
+        # Thirty days are over with the second midnight from now.
+        began = cutoff(datetime.now(UTC), 30) + timedelta(days=1, hours=12)
+        admin.execute("UPDATE vault.retention SET began_at = %s", (began,))
+    job = Expirer(home.provisioned.credentials("retention"), home.embedded.dsn)
+    try:
+        assert job.expire() == []
+        for back in ("-2h", "-3650d"):
+            moved.set(back)
+            with pytest.raises((ClockUntrusted, SessionEnded)):
+                job.expire()
+        for ahead in ("+8d", "+400d"):
+            moved.set(ahead)
+            with pytest.raises(ClockUntrusted):
+                job.expire()
+        moved.set("+1d")
+        assert job.expire() == [], "the last day is whole"
+        moved.set("+0")
+        with pytest.raises(ClockUntrusted):
+            job.expire()
+        assert home.value("SELECT count(*) FROM vault.data_key") == 1
+        moved.set("+3d")
+        assert [row.record for row in job.expire()] == [made.record]
+        assert job.expire() == []
+    finally:
+        job.close()
+        moved.set("+0")

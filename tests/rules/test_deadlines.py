@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from armonika.rules.deadlines import ALGIERS, RIGHTS_DAYS, due, ends
+from armonika.rules.deadlines import ALGIERS, RIGHTS_DAYS, due
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,3 @@ def test_other_periods() -> None:
     at = datetime(2026, 11, 24, 22, 30, tzinfo=UTC)
     assert due(at, 0).isoformat() == "2026-11-24T23:59:59+01:00"
     assert due(at + timedelta(hours=1), 0).isoformat() == "2026-11-25T23:59:59+01:00"
-    assert ends(at, 366).isoformat() == "2027-11-25T23:30:00+01:00"
-    assert ends(at, 0) == at
-    assert ends(at, 0).utcoffset() == timedelta(hours=1)

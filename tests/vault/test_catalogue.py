@@ -11,7 +11,7 @@ import pytest
 from tests.doors import Doors
 
 GRANTS = Path(__file__).parents[2] / "armonika" / "store" / "sql" / "functions" / "grants.sql"
-DOORS = ("site", "console", "api", "worker", "sealer", "verifier", "mailin", "timpani")
+DOORS = ("site", "console", "api", "worker", "sealer", "verifier", "mailin", "timpani", "retention")
 
 
 def rows(doors: Doors, statement: str) -> list[tuple[object, ...]]:
@@ -75,7 +75,7 @@ def test_no_door_has_a_right_on_any_table_or_sequence(doors: Doors, door: str) -
     assert owner_can == (True,), "positive control: the same question has a yes"
 
 
-@pytest.mark.parametrize("table", ["audit", "leaf", "tombstone", "policy_version"])
+@pytest.mark.parametrize("table", ["audit", "leaf", "tombstone", "policy_version", "declared_retention"])
 def test_what_is_only_added_cannot_be_changed_even_by_the_functions_owner(doors: Doors, table: str) -> None:
     (held,) = rows(
         doors,

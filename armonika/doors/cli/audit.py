@@ -29,6 +29,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser("audit", help="verify the audit log")
     parser.add_argument("action", choices=("verify", "certificate"))
     parser.add_argument("subject", nargs="?", type=UUID, help="certificate: the erased person's id")
+    parser.add_argument("--record", type=UUID, help="certificate: of the end of this record of the person")
     parser.add_argument("--certificate", type=Path, help="verify a certificate of an erasure, offline")
     parser.add_argument("--folder", type=Path, help="the log's folder (default: of this installation)")
     parser.add_argument("--vkey", type=Path, help="the log's verifier key (default: log.vkey in the folder)")
@@ -74,7 +75,7 @@ def check(folder: Path, vkey: Path, kept: Path | None, dsn: str | None, show: bo
 def run(args: argparse.Namespace) -> int:
     """0 the log is whole, 1 something was found, 2 could not run."""
     if args.action == "certificate":
-        return _certificate(args.subject)
+        return _certificate(args.subject, args.record)
     if args.proof or args.certificate:
         return _proof(args)
     try:
@@ -138,8 +139,8 @@ def _proof(args: argparse.Namespace) -> int:
     return 0
 
 
-def _certificate(subject: UUID | None) -> int:
-    """Prints the certificate of a person's newest erasure."""
+def _certificate(subject: UUID | None, record: UUID | None) -> int:
+    """Prints the certificate of a person's newest erasure, or of the end of one record."""
     if subject is None:
         print("armonika: name the erased person's id.", file=sys.stderr)
         return 2
@@ -147,7 +148,7 @@ def _certificate(subject: UUID | None) -> int:
         config = settings.load()
         ring = Keyring.open(config.keys)
         states = {(line.compartment, line.epoch): str(line.state) for line in ring.epochs.inventory()}
-        print(certificate.make(config.audit_log, subject, states), end="")
+        print(certificate.make(config.audit_log, subject, states, record), end="")
     except certificate.NoErasure as error:
         print(f"armonika: {error}.", file=sys.stderr)
         return 1

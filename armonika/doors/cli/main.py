@@ -14,8 +14,12 @@ COMMANDS = {
     "audit": "verify the audit log",
     "token": "issue a token of the machine API",
     "keys": "list, rotate, destroy and recover keys",
+    "retention": "what has expired: how much is left, end it now",
     "backup": "make, list, verify and expire backups",
     "restore": "restore a backup into a new place",
+    "staff": "appoint staff, reset a lost second factor, end an appointment",
+    "access": "who of staff may do what, and when it was reviewed",
+    "sample": "the code of a sample account's second factor",
 }
 
 
@@ -23,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command. Exit status 0 all well, 1 something was found, 2 it could not run."""
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help"):
-        lines = "\n".join(f"  {name:<8} {text}" for name, text in COMMANDS.items())
+        lines = "\n".join(f"  {name:<9} {text}" for name, text in COMMANDS.items())
         print(
             f"usage: armonika COMMAND …\n\n{lines}\n\n`armonika COMMAND --help` tells more. Documentation: docs/ in the checkout."
         )

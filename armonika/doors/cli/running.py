@@ -2,10 +2,33 @@
 
 from __future__ import annotations
 
+from armonika.policy import Policy
+from armonika.policy.compile import catalogue
 from armonika.settings import Settings
 from armonika.store.embedded import Embedded
+from armonika.supervisor import certificates
+from armonika.supervisor.database import door_dsn, dsn_of
+from armonika.trust.keys import Keyring
+from armonika.trust.vault import Vault
 
 
 def admin_dsn(config: Settings) -> str:
     """The administrator's DSN of the installation in `config.home`. Raises KeyFileError when there is none."""
     return config.database_url or Embedded(config.postgres, config.keys).admin_dsn
+
+
+def door_address(config: Settings, ring: Keyring, door: str) -> str:
+    """The database's address for a command that acts as `door`, with a certificate of its own where the server asks for one. Raises KeyFileError."""
+    own = config.credentials / ".commands" / door
+    address = door_dsn(dsn_of(admin_dsn(config)), own)
+    if str(own) in address:
+        own.mkdir(parents=True, mode=0o700, exist_ok=True)
+        certificates.hand_out(ring.authority(), door, own, None)
+    return address
+
+
+def open_door(config: Settings, policy: Policy, door: str) -> Vault:
+    """The vault as `door`, by the keys in `config.home`: for commands of the operator that act through a door. Raises KeyFileError."""
+    held = {entry["compartment"]: entry["mode"] for entry in catalogue(policy)["doors"] if entry["door"] == door}
+    ring = Keyring.open(config.keys)
+    return Vault.open(ring.credentials(door, held), door_address(config, ring, door), size=2)

@@ -1,20 +1,32 @@
-"""Sample data, through the real flows: two customer organisations, staff of each role, a demo request. Addresses are of reserved names."""
+"""Sample data, through the real flows: two customer organisations, staff of each role, a demo request. Addresses are of reserved names.
+
+`armonika sample code NAME` stands in for the authenticator program of a sample account.
+"""
 
 from __future__ import annotations
 
+import argparse
+import base64
 import secrets
+import sys
+import time
 from pathlib import Path
 from uuid import UUID
 
 import psycopg
 
 from armonika import policy as policies
-from armonika.flows import address, demo, register
+from armonika import settings
+from armonika.flows import address, appointments, demo, register
+from armonika.flows import second_factor as second_factor_flow
+from armonika.policy import Policy
+from armonika.rules import one_time_code
 from armonika.settings import Settings
-from armonika.store.private_files import write_private
+from armonika.store.private_files import KeyFileError, read_private, write_private
 from armonika.supervisor.database import door_dsn
+from armonika.trust import crypto
 from armonika.trust.keys.provision import Provisioned, issue_token
-from armonika.trust.vault import Vault
+from armonika.trust.vault import Vault, secret_hash
 from armonika.trust.vault.errors import Refused
 from armonika.trust.vault.types import NewRecord
 
@@ -83,16 +95,61 @@ def load(config: Settings, provisioned: Provisioned, dsn: str, admin_dsn: str, m
         )
         for role in STAFF:
             email, phrase = f"{role}@operateur.example", password()
-            console.create(
-                console.service, "legal", "staff-appointment", [NewRecord("staff", {"name": f"Agent {role}", "email": email}, "operator", kind="employee")],
-                password=phrase, role=role, verified=True,
-            )  # fmt: skip
-            lines.append(f"  staff    {email:<34} {phrase}   ({role}, {config.console_url})")
+            appointments.appoint(console, policy, f"Agent {role}", email, role, phrase)
+            key = _enrol(console, policy, email, phrase)
+            lines.append(f"  staff    {email:<34} {phrase}   ({role}, {config.console_url}) second factor {key}")
         lines.append(f"  token    {issue_token(admin_dsn, label='sample')}   (integration, {config.api_url})")
     finally:
         for vault in (site, console, worker):
             vault.close()
-    write_private(marker, ("Sign-ins of the sample data\n" + "\n".join(lines) + "\n").encode())
+    hint = "Staff are asked for a code beside the password: `.venv/bin/armonika sample code support` prints the present one of that account."
+    write_private(marker, ("Sign-ins of the sample data\n" + "\n".join(lines) + f"\n{hint}\n").encode())
+
+
+def _enrol(console: Vault, policy: Policy, email: str, phrase: str) -> str:
+    """Sets up the second factor as the page does, with the code of half a minute ago, so that the present one is still unused. Returns its key."""
+    for attempt in range(3):
+        session, actor = console.sign_in("staff", email, phrase, 900)
+        key = second_factor_flow.enrolment(console, policy, session, actor).key.replace(" ", "")
+        step = second_factor_flow.standing(console, secret_hash(session)).step
+        try:
+            opened = second_factor_flow.enrol(console, session, actor, code_of(key, step - 1)).secret
+        except Refused:
+            if attempt == 2:
+                raise
+            continue  # the half minute ended in between
+        console.sign_out(secret_hash(opened))
+        return key
+    raise AssertionError("unreachable")
+
+
+def code_of(key: str, step: int) -> str:
+    """The code of a key (Base32) at a step of 30 seconds."""
+    return one_time_code.code(crypto.hmac_sha1(base64.b32decode(key), one_time_code.counter(step)))
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command."""
+    parser = subparsers.add_parser("sample", help="the code of a sample account's second factor")
+    parser.add_argument("action", choices=("code",))
+    parser.add_argument("name", help="role or address of a sample member of staff, such as support")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the present code. 1: there is no such sample account; 2: no sample data here."""
+    marker = settings.load().home / "sample-sign-ins.txt"
+    try:
+        lines = read_private(marker).decode().splitlines()
+    except (KeyFileError, OSError):
+        print("armonika: no sample data here. `armonika serve --sample` loads them at the first start.", file=sys.stderr)
+        return 2
+    for line in lines:
+        words = line.split()
+        if " second factor " in line and (words[1] == args.name or f"({args.name}," in line):
+            print(code_of(words[-1], one_time_code.step_of(time.time())))
+            return 0
+    print(f"armonika: no sample member of staff {args.name!r}; {marker} names them.", file=sys.stderr)
+    return 1
 
 
 def _confirm(site: Vault, worker: Vault, subject: UUID) -> None:

@@ -10,13 +10,8 @@ import psycopg
 
 from armonika import policy as policies
 from armonika import settings
-from armonika.doors.cli.running import admin_dsn
-from armonika.policy.compile import catalogue
+from armonika.doors.cli.running import admin_dsn, open_door
 from armonika.store.private_files import KeyFileError
-from armonika.supervisor import certificates
-from armonika.supervisor.database import door_dsn, dsn_of
-from armonika.trust.keys import Keyring
-from armonika.trust.vault import Vault
 from armonika.verify import report as reports
 from armonika.verify.context import Context
 from armonika.verify.http import send
@@ -41,13 +36,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         config = settings.load()
         dsn = admin_dsn(config)
-        doors = {e["compartment"]: e["mode"] for e in catalogue(policy)["doors"] if e["door"] == "verifier"}
-        ring = Keyring.open(config.keys)
-        own = config.credentials / "verifier"
-        address = door_dsn(dsn_of(dsn), own)
-        if str(own) in address:
-            certificates.hand_out(ring.authority(), "verifier", own, None)
-        vault = Vault.open(ring.credentials("verifier", doors), address, size=2)
+        vault = open_door(config, policy, "verifier")
         with psycopg.connect(dsn, autocommit=True) as database:
             context = Context(config, policy, database, vault, send)
             report = reports.run(context, args.claims, args.sabotage, reports.note)

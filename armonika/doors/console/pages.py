@@ -9,6 +9,7 @@ from django.utils.translation import get_language
 from django.views.decorators.http import require_http_methods, require_POST
 
 from armonika import policy as policies
+from armonika.flows import access as access_flow
 from armonika.flows import sign_in as sign_in_flow
 from armonika.flows import staff as staff_flow
 from armonika.trust.vault.errors import Invalid, Refused, Undeclared
@@ -40,6 +41,7 @@ def find(request: HttpRequest) -> HttpResponse:
         "ends": actor.expires_at,
         "options": options,
         "typed": request.POST,
+        "may_review": access_flow.may_review(policy, actor),
     }
     if request.method != "POST":
         return render(request, "find.html", context)
@@ -74,7 +76,7 @@ def find(request: HttpRequest) -> HttpResponse:
 @public
 @require_http_methods(["GET", "HEAD", "POST"])
 def sign_in(request: HttpRequest) -> HttpResponse:
-    """Sign a member of staff in."""
+    """The first step of a sign-in: the second factor follows."""
     if request.method != "POST":
         return render(request, "sign-in.html")
     try:
@@ -83,7 +85,7 @@ def sign_in(request: HttpRequest) -> HttpResponse:
         )
     except Refused:
         return render(request, "sign-in.html", {"fault": "wrong", "typed": request.POST}, status=422)
-    response = HttpResponseRedirect(reverse("home"))
+    response = HttpResponseRedirect(reverse("second-factor"))
     remember(response, secret)
     return response
 

@@ -84,6 +84,8 @@ def _entries(connection: psycopg.Connection[Any], log: Path) -> int:
             (at + back, json.dumps([json.loads(content) for content in page]), hashes),
         )
         back += len(page)
+    if back:
+        connection.execute("SELECT vault.replay_events(%s)", (at,))
     return back
 
 
@@ -97,8 +99,12 @@ def _ended(connection: psycopg.Connection[Any], log: Path, public: bytes) -> int
     for line in sorted(found, key=lambda line: (line["record"] is None, line["n"])):
         with connection.transaction():
             row = connection.execute(
-                "SELECT vault.replay_ended(%s, %s, %s, %s, %s, %s, %s)",
-                (line["n"], line["at"], line["subject"], line["record"], line["compartment"], line["epoch"], line["entry"]),
+                "SELECT vault.replay_ended(%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+                (
+                    *(line[name] for name in ("n", "at", "subject", "record", "compartment", "epoch", "entry")),
+                    line.get("records"),
+                    line.get("kept"),
+                ),
             ).fetchone()
         again += bool(row and row[0])
     return again

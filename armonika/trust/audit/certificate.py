@@ -36,11 +36,11 @@ class Certified:
     proven: Proven
 
 
-def make(log: Path, subject: UUID, state_of: dict[tuple[str, int], str]) -> str:
-    """The newest erasure of a person, as JSON. `state_of` gives the state of each epoch today. Raises NoErasure."""
+def make(log: Path, subject: UUID, state_of: dict[tuple[str, int], str], record: UUID | None = None) -> str:
+    """The newest erasure of a person, or the end of one of their records, as JSON. `state_of` gives the state of each epoch today. Raises NoErasure."""
     path = log / register.FILE
     lines = [json.loads(raw) for raw in path.read_bytes().splitlines()] if path.exists() else []
-    own = [line for line in lines if line["subject"] == str(subject)]
+    own = [line for line in lines if line["subject"] == str(subject) and (record is None or line["record"] == str(record))]
     if not own:
         raise NoErasure("the register names no erasure of this person")
     number = own[-1]["entry"]
@@ -51,13 +51,22 @@ def make(log: Path, subject: UUID, state_of: dict[tuple[str, int], str]) -> str:
     if found is None:
         raise NoErasure("the entry is not sealed yet: try again in a second")
     index, content = found
-    held = [line for line in own if line["entry"] == number]
+    held = [line for line in lines if line["subject"] == str(subject) and line["entry"] == number]
+    destroyed, whole = _destroyed(held)
+    if destroyed < whole:
+        raise NoErasure(f"the keys are being destroyed, {destroyed} of {whole} so far: try again in a moment")
     certificate = {
         "format": "armonika-erasure-certificate/1", "subject": str(subject), "at": held[-1]["at"], "method": METHOD, "register": held,
         "epochs": {f"{line['compartment']}/{line['epoch']}": state_of.get((line["compartment"], line["epoch"]), "unknown") for line in held if line["record"]},
         "proof": proofs.proof_file(content, index, checkpoint, fetch),
     }  # fmt: skip
     return json.dumps(certificate, ensure_ascii=False, indent=1) + "\n"
+
+
+def _destroyed(lines: Sequence[dict[str, Any]]) -> tuple[int, int]:
+    """How many records the lines name, and how many the person's own line says there were (the same number where there is none)."""
+    named = sum(1 for line in lines if line["record"])
+    return named, next((int(line["records"]) for line in lines if line["record"] is None and "records" in line), named)
 
 
 def verify(text: str, log_vkey: str, witness_vkeys: Sequence[str] = ()) -> Certified:
@@ -80,6 +89,9 @@ def verify(text: str, log_vkey: str, witness_vkeys: Sequence[str] = ()) -> Certi
             or proven.entry.get("subject") != subject
         ):
             raise ProofRefused("the entry is not this erasure")
+        destroyed, whole = _destroyed(lines)
+        if destroyed != whole:
+            raise ProofRefused(f"it names the keys of {destroyed} records, and {whole} were erased")
         keys = [
             {"record": line["record"], "compartment": line["compartment"], "epoch": line["epoch"]}
             for line in lines

@@ -2,7 +2,8 @@
 
 The sealer writes it within a second of an erasure. A restored copy replays it before it serves anything, so that nobody who was erased comes back.
 Line: canonical JSON with `n`, `at`, `subject`, `record`, `compartment`, `epoch`, `entry` (the audit number), `prev` (SHA-256 of the line before) and
-`sig` (Ed25519 by the log's key over the line without `sig`).
+`sig` (Ed25519 by the log's key over the line without `sig`). The line of a whole person has `records` and `kept` in addition: how many records
+ended with the erasure (each gets a line of its own, before or after), and how many the law keeps.
 """
 
 from __future__ import annotations
@@ -80,16 +81,19 @@ class Register:
     def write(self) -> int:
         """Adds what ended since, durably, then says so to the database. Returns how many lines."""
         rows = self._connection.execute(
-            "SELECT ended_no, at, subject, record, compartment, epoch, audit_id FROM vault.unregistered(%s)", (_PAGE,)
+            "SELECT ended_no, at, subject, record, compartment, epoch, audit_id, records, kept FROM vault.unregistered(%s)",
+            (_PAGE,),
         ).fetchall()
         if not rows:
             return 0
         out = b""
-        for number, at, subject, record, compartment, epoch, entry in rows:
+        for number, at, subject, record, compartment, epoch, entry, records, kept in rows:
             content: dict[str, Any] = {
                 "v": 1, "n": number, "at": at.astimezone(UTC).isoformat(timespec="microseconds"), "subject": str(subject),
                 "record": str(record) if record else None, "compartment": compartment, "epoch": epoch, "entry": entry, "prev": self._before,
             }  # fmt: skip
+            if records is not None:
+                content |= {"records": records, "kept": kept}
             signature = base64.b64encode(crypto.ed25519_sign(self._private, _canonical(content))).decode()
             line = _canonical(content | {"sig": signature})
             self._before = crypto.sha256(line).hex()

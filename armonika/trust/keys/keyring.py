@@ -28,7 +28,7 @@ from armonika.trust.keys.providers import RootKeyError, RootProvider, choose
 from armonika.trust.keys.providers.sealed_file import SealedFile
 
 FILE = "keyring.json"
-DOORS = ("site", "console", "api", "worker", "mailin", "sealer", "timpani", "verifier", "keeper")
+DOORS = ("site", "console", "api", "worker", "mailin", "sealer", "timpani", "verifier", "keeper", "retention")
 _FORMAT, _OLD_FORMAT = "armonika-keyring/2", "armonika-keyring/1"
 _PLACE = "armonika-keyring/1"
 _SIGNS_IN = ("site", "console", "verifier")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
@@ -51,9 +52,16 @@ class AsyncVault:
         await self._pool.close()
 
     async def _rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[asyncpg.Record]:
-        try:
-            rows: list[asyncpg.Record] = await self._pool.fetch(statement, *parameters)
+        async with self._connection() as connection:
+            rows: list[asyncpg.Record] = await connection.fetch(statement, *parameters)
             return rows
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Any]:
+        """One connection, in autocommit, for one or more statements; what goes wrong with it is a typed error."""
+        try:
+            async with self._pool.acquire() as connection:
+                yield connection
         except asyncpg.PostgresError as error:
             raise codec.error_of(error.sqlstate) from None
         except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError):
@@ -93,11 +101,14 @@ class AsyncVault:
     async def _read_many(self, asks: Sequence[Ask]) -> list[Outcome]:
         catalogue = await self.catalogue()
         asked, positions, errors = codec.ask_parameters(catalogue, asks)
-        answers = await self._rows(codec.ASK, asked) if positions else []
-        granted: Mapping[int, list[Record] | VaultError] = {}
-        taking = codec.take_parameters(asked, answers)
-        if taking[1]:
-            granted = codec.open_rows(catalogue, self._envelope, await self._rows(codec.TAKE, taking), taking[1])
+        if not positions:
+            return codec.outcomes(len(asks), positions, [], {}, errors)
+        # Two statements, each committed by itself, on one connection: it is taken from the pool once.
+        async with self._connection() as connection:
+            answers = await connection.fetch(codec.ASK, *asked)
+            taking = codec.take_parameters(asked, answers)
+            rows = await connection.fetch(codec.TAKE, *taking) if taking[1] else []
+        granted = codec.open_rows(catalogue, self._envelope, rows, taking[1])
         return codec.outcomes(len(asks), positions, answers, granted, errors)
 
     async def read(self, secret: SecretHash, subject: UUID, dataset: str, fields: Sequence[str], purpose: str, reason: str,
@@ -142,13 +153,13 @@ class AsyncVault:
     async def _find_many(self, finds: Sequence[Find]) -> list[Outcome]:
         catalogue = await self.catalogue()
         asked, positions, errors = codec.find_parameters(catalogue, self._envelope, finds)
-        answers = await self._rows(codec.ASK_FIND, asked) if positions else []
-        tickets = [row[1] for row in answers]
-        granted: Mapping[int, list[Record] | VaultError] = {}
-        taken = [ticket for ticket in tickets if ticket is not None]
-        if taken:
-            rows = await self._rows(codec.TAKE, [asked[:1], taken, [1] * len(taken)])
-            granted = codec.open_rows(catalogue, self._envelope, rows, taken)
+        if not positions:
+            return codec.outcomes(len(finds), positions, [], {}, errors)
+        async with self._connection() as connection:
+            tickets = [row[1] for row in await connection.fetch(codec.ASK_FIND, *asked)]
+            taken = [ticket for ticket in tickets if ticket is not None]
+            rows = await connection.fetch(codec.TAKE, asked[:1], taken, [1] * len(taken)) if taken else []
+        granted = codec.open_rows(catalogue, self._envelope, rows, taken)
         return codec.outcomes(len(finds), positions, [(ticket, codec.FORBIDDEN) for ticket in tickets], granted, errors)
 
     async def create(
@@ -261,6 +272,27 @@ class AsyncVault:
             await self._refused(secret, "restrict", purpose, reason, subject, None)
             raise
         return int(rows[0][0])
+
+    async def event(
+        self, secret: SecretHash, subject: UUID, record: UUID, purpose: str, reason: str, reference: str | None = None
+    ) -> int:
+        """Tells the event from which a record is kept; see `Vault.event`."""
+        return await self._tell(codec.EVENT, secret, subject, record, purpose, reason, reference)
+
+    async def withdraw_event(
+        self, secret: SecretHash, subject: UUID, record: UUID, purpose: str, reason: str, reference: str | None = None
+    ) -> int:
+        """Tells that the event did not last; see `Vault.withdraw_event`."""
+        return await self._tell(codec.WITHDRAW_EVENT, secret, subject, record, purpose, reason, reference)
+
+    async def _tell(self, statement: str, secret: SecretHash, subject: UUID, record: UUID, purpose: str, reason: str, reference: str | None) -> int:  # fmt: skip
+        catalogue = await self.catalogue()
+        given = [secret, catalogue.purpose(purpose), catalogue.reason(reason), reference, subject, record]
+        try:
+            return int((await self._rows(statement, given))[0][0])
+        except Refused:
+            await self._refused(secret, "event", purpose, reason, subject, None)
+            raise
 
     async def policies(self) -> list[tuple[Any, ...]]:
         """Versions in force until now, newest first: (version, effective_from, sha256, in_force)."""

@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 from armonika.trust.vault.catalogue import Catalogue, Dataset
 from armonika.trust.vault.envelope import Envelope, Layout
 from armonika.trust.vault.errors import (
+    ClockUntrusted,
     Duplicate,
     Forbidden,
     Invalid,
@@ -46,9 +47,11 @@ ERASE = "SELECT subject, audit_id, erased, kept FROM vault.erase($1::bytea, $2::
 ERASE_RECORDS = (
     "SELECT record, audit_id FROM vault.erase_records($1::bytea, $2::smallint, $3::smallint, $4::text, $5::uuid[], $6::uuid[])"
 )
+EVENT = "SELECT vault.event($1::bytea, $2::smallint, $3::smallint, $4::text, $5::uuid, $6::uuid)"
+WITHDRAW_EVENT = "SELECT vault.withdraw_event($1::bytea, $2::smallint, $3::smallint, $4::text, $5::uuid, $6::uuid)"
 RESTRICT = "SELECT vault.restrict($1::bytea, $2::smallint, $3::smallint, $4::text, $5::uuid, $6::boolean)"
 NOTE_REFUSAL = "SELECT vault.note_refusal($1::bytea, $2::smallint, $3::smallint, $4::smallint, $5::uuid, $6::smallint)"
-WHOAMI = "SELECT actor, role, org_id, kind, expires_at, auth_at FROM vault.whoami($1::bytea)"
+WHOAMI = "SELECT actor, role, org_id, kind, expires_at, auth_at, usable, second_at FROM vault.whoami($1::bytea)"
 CATALOGUE = "SELECT vault.catalogue()"
 
 READ, RELEASE = 1, 8
@@ -60,7 +63,7 @@ ORIGIN_NAMES: Mapping[int, Origin] = {number: name for name, number in ORIGINS.i
 
 _BY_STATE: Mapping[str, type[VaultError]] = {
     "AR401": SessionEnded, "AR403": Refused, "AR409": Duplicate, "AR412": VersionConflict, "AR422": Undeclared, "AR423": Restricted,
-    "AR428": KeysChanged,
+    "AR425": ClockUntrusted, "AR426": ClockUntrusted, "AR428": KeysChanged,
 }  # fmt: skip
 _MESSAGES: Mapping[type[VaultError], str] = {
     SessionEnded: "sign in again: the session or token is not valid here",
@@ -69,6 +72,7 @@ _MESSAGES: Mapping[type[VaultError], str] = {
     VersionConflict: "the value changed since it was read: read it again",
     Undeclared: "a field, dataset, purpose, reason or reference is not declared in the policy in force",
     Restricted: "processing of this person is restricted",
+    ClockUntrusted: "the clock is behind the log, or more than a week ahead of the last run: look at it, then `armonika retention confirm-clock`",
     KeysChanged: "the keys are being renewed; try again in a moment",
 }
 

@@ -95,6 +95,13 @@ class KeysChanged(VaultError):
     code = "keys-changed"
 
 
+class ClockUntrusted(VaultError):
+    """The clock is behind the log, or far ahead of the last run (AR425, AR426): nothing is ended by it (claim 6a.6)."""
+
+    status = 503
+    code = "clock-untrusted"
+
+
 class Tampered(VaultError):
     """A ciphertext or wrapped key does not belong to its place (AAD or tag mismatch)."""
 

@@ -1,4 +1,5 @@
-"""The keeper moves the data from a retiring epoch of keys to the active one, page by page, while reads and writes go on.
+"""The keeper destroys what is left of erased people, and moves the data from a retiring epoch of keys to the active one, page by page, while reads
+and writes go on.
 
 Data keys are re-wrapped without a look at what they open. Look-up digests need the value, which the keeper reads as everybody does: by ask and
 take, with purpose `legal`, reason `key-rotation` and an entry in the log. Every page is one transaction; kill -9 loses at most one page.
@@ -15,6 +16,7 @@ from armonika.trust.vault.reader import VaultReader
 from armonika.trust.vault.types import Ask
 
 PAGE = 4000
+SWEEP_PAGE = 500
 DIGEST_PAGE = 500
 _START = (0, 0, 0, b"")
 
@@ -41,6 +43,8 @@ class Keeper(VaultReader):
 
     def step(self) -> bool:
         """One page of work. Returns whether there may be more at once. Raises Tampered naming a record that does not open, Unavailable."""
+        if self._store.value("SELECT vault.sweep($1::bytea, $2::int)", [self.service, SWEEP_PAGE]):
+            return True
         state = self.rotation()
         if state.paused or not state.retiring:
             return False

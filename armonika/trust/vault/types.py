@@ -26,6 +26,9 @@ class Actor:
     kind: Literal["session", "token", "service"]
     expires_at: datetime
     auth_at: datetime
+    usable: bool = True
+    """False: a member of staff whose second factor is still to be proven; nothing but that is open to this session."""
+    second_at: datetime | None = None
 
 
 class Ask(msgspec.Struct, frozen=True, gc=False):

@@ -83,6 +83,12 @@ class Vault(VaultReader):
 
     def _correct(self, secret: SecretHash, subject: UUID, record: UUID, changes: Mapping[str, str], purpose: str, reason: str, reference: str | None,
                  dataset: str, expected: Mapping[str, int] | None, origin: Origin) -> int:  # fmt: skip
+        parameters = self._correction(secret, subject, record, changes, purpose, reason, reference, dataset, expected, origin)
+        return int(self._store.value(codec.CORRECT, parameters))
+
+    def _correction(self, secret: SecretHash, subject: UUID, record: UUID, changes: Mapping[str, str], purpose: str, reason: str, reference: str | None,
+                    dataset: str, expected: Mapping[str, int] | None, origin: Origin) -> list[Any]:  # fmt: skip
+        """Parameters of `CORRECT`, after the release of the record's key."""
         catalogue = self.catalogue
         declared = catalogue.dataset(dataset)
         columns, _, errors = codec.ask_parameters(
@@ -96,7 +102,7 @@ class Vault(VaultReader):
         rows = self._store.rows(codec.TAKE, [[secret], [ticket], [1]])
         if len(rows) != 1:
             raise codec.verdict_error(3)
-        parameters = codec.correct_parameters(
+        return codec.correct_parameters(
             catalogue,
             self._envelope,
             declared,
@@ -111,7 +117,6 @@ class Vault(VaultReader):
             expected,
             origin,
         )
-        return int(self._store.value(codec.CORRECT, parameters))
 
     def erase(
         self, secret: SecretHash, subjects: Sequence[UUID], purpose: str, reason: str, reference: str | None = None
@@ -163,6 +168,28 @@ class Vault(VaultReader):
             )
         except Refused:
             self._refused(secret, "restrict", purpose, reason, subject, None)
+            raise
+
+    def event(
+        self, secret: SecretHash, subject: UUID, record: UUID, purpose: str, reason: str, reference: str | None = None
+    ) -> int:
+        """Tells that the event happened now from which this record is kept (its account was closed, its request decided, a letter exchanged).
+        Returns the audit row's number. Raises Undeclared where the period begins with the recording."""
+        return self._tell(codec.EVENT, secret, subject, record, purpose, reason, reference)
+
+    def withdraw_event(
+        self, secret: SecretHash, subject: UUID, record: UUID, purpose: str, reason: str, reference: str | None = None
+    ) -> int:
+        """Tells that the event did not last (the account is open again): the period does not run. Returns the audit row's number."""
+        return self._tell(codec.WITHDRAW_EVENT, secret, subject, record, purpose, reason, reference)
+
+    def _tell(self, statement: str, secret: SecretHash, subject: UUID, record: UUID, purpose: str, reason: str, reference: str | None) -> int:  # fmt: skip
+        catalogue = self.catalogue
+        given = [secret, catalogue.purpose(purpose), catalogue.reason(reason), reference, subject, record]
+        try:
+            return int(self._store.value(statement, given))
+        except Refused:
+            self._refused(secret, "event", purpose, reason, subject, None)
             raise
 
     def sign_in(self, dataset: str, email: str, password: str, ttl_seconds: int = 8 * 3600) -> tuple[str, Actor]:

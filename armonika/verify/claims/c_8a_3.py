@@ -9,6 +9,7 @@ from armonika.trust.vault.errors import VaultError
 from armonika.trust.vault.types import NewRecord
 from armonika.verify.context import Context
 from armonika.verify.frame import Evidence, Sabotage
+from armonika.verify.sabotage import rows
 
 
 class Claim:
@@ -37,6 +38,8 @@ class Claim:
         if self.after:
             context.database.execute(self.after.encode(), (canary.subject,))
         evidence.expect(context.rows(left, five)[0][0] == 0, "keys, records, look-ups, credentials or sessions remain")
+        waits = "SELECT count(*) FROM vault.erasing WHERE since < clock_timestamp() - interval '1 minute'"
+        evidence.expect(context.rows(waits)[0][0] == 0, "the keys of an erased person still wait to be destroyed")
         evidence.expect(bool(context.rows("SELECT 1 FROM vault.tombstone t JOIN vault.audit a ON a.audit_id = t.audit_id AND a.operation = 6 WHERE t.subject_id = %s", (canary.subject,))),
                         "no tombstone with its entry stands")  # fmt: skip
         evidence.expect(visitor.get(context.site("/en/me/")).status == 302, "the session lives on")
@@ -97,3 +100,10 @@ class Claim:
                 context.database.execute("RESET session_replication_role")
 
         yield Sabotage("an erasure that only hides, and can be taken back", resurrected)
+        yield Sabotage(
+            "nobody destroys the keys of who was erased",
+            rows(
+                "INSERT INTO vault.erasing (subject_id, audit_id, since) "
+                "SELECT subject_id, 0, clock_timestamp() - interval '1 hour' FROM vault.subject ORDER BY created_at LIMIT 1"
+            ),
+        )

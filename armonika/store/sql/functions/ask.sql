@@ -27,6 +27,7 @@ BEGIN
         FROM unnest(secrets, whats, purposes, reasons, refs, datasets, masks) WITH ORDINALITY AS h (secret, what, purpose, reason, ref, dataset, mask, k)
         LEFT JOIN vault.session s ON s.secret_hash = h.secret AND s.revoked_at IS NULL AND s.door = here
             AND s.expires_at > clock_timestamp() AND s.created_at <= clock_timestamp() + interval '5 seconds'
+            AND s.usable
         LEFT JOIN LATERAL (
             SELECT bool_or(r.scope = 'all') AS scope_all, bool_or(r.scope = 'own') AS scope_own, bool_or(r.scope = 'org') AS scope_org
             FROM vault.rule r

@@ -1,7 +1,9 @@
 -- The register of what ended: read by the sealer, replayed by a restore (docs/security/erasure.md).
-CREATE OR REPLACE FUNCTION vault.unregistered(most int) RETURNS TABLE (ended_no bigint, at timestamptz, subject uuid, record uuid, compartment text, epoch int, audit_id bigint)
+DROP FUNCTION IF EXISTS vault.unregistered(int);
+CREATE FUNCTION vault.unregistered(most int) RETURNS TABLE (ended_no bigint, at timestamptz, subject uuid, record uuid, compartment text, epoch int, audit_id bigint,
+    records int, kept int)
 LANGUAGE sql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
-    SELECT e.ended_no, e.at, e.subject_id, e.record_id, c.name, e.epoch, e.audit_id FROM vault.ended e LEFT JOIN vault.compartment c ON c.id = e.compartment
+    SELECT e.ended_no, e.at, e.subject_id, e.record_id, c.name, e.epoch, e.audit_id, e.records, e.kept FROM vault.ended e LEFT JOIN vault.compartment c ON c.id = e.compartment
     WHERE NOT e.registered ORDER BY e.ended_no LIMIT least(most, 10000)
 $$;
 CREATE OR REPLACE FUNCTION vault.mark_registered(numbers bigint[]) RETURNS void
@@ -9,18 +11,22 @@ LANGUAGE sql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_cata
     UPDATE vault.ended SET registered = true WHERE ended_no = ANY (numbers)
 $$;
 
--- Ends again, in a restored copy, what had ended by the register. The same again changes nothing. For the administrator.
-CREATE OR REPLACE FUNCTION vault.replay_ended(number bigint, ended_at timestamptz, whom uuid, which uuid, name_of text, of_epoch int, entry bigint) RETURNS boolean
+-- Ends again, in a restored copy, what had ended by the register. The same again changes nothing. Of whom nothing was kept (`records_kept` 0) nothing
+-- stays, whether or not each record has its line yet. For the administrator.
+DROP FUNCTION IF EXISTS vault.replay_ended(bigint, timestamptz, uuid, uuid, text, int, bigint);
+CREATE OR REPLACE FUNCTION vault.replay_ended(number bigint, ended_at timestamptz, whom uuid, which uuid, name_of text, of_epoch int, entry bigint,
+    records_gone int, records_kept int) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
 DECLARE left_over int;
 BEGIN
     IF EXISTS (SELECT FROM vault.ended e WHERE e.ended_no = number AND e.subject_id = whom AND e.record_id IS NOT DISTINCT FROM which) THEN RETURN false; END IF;
-    INSERT INTO vault.ended (ended_no, at, subject_id, record_id, compartment, epoch, audit_id, registered)
-        VALUES (number, ended_at, whom, which, (SELECT c.id FROM vault.compartment c WHERE c.name = name_of), of_epoch, entry, true);
+    INSERT INTO vault.ended (ended_no, at, subject_id, record_id, compartment, epoch, audit_id, registered, records, kept)
+        VALUES (number, ended_at, whom, which, (SELECT c.id FROM vault.compartment c WHERE c.name = name_of), of_epoch, entry, true, records_gone, records_kept);
     IF which IS NOT NULL THEN
         DELETE FROM vault.record r WHERE r.subject_id = whom AND r.record_id = which;
         RETURN true;
     END IF;
+    IF records_kept = 0 THEN DELETE FROM vault.record r WHERE r.subject_id = whom; END IF;
     SELECT count(*) INTO left_over FROM vault.record r WHERE r.subject_id = whom;
     DELETE FROM vault.credential x WHERE x.subject_id = whom;
     DELETE FROM vault.challenge x WHERE x.subject_id = whom;
@@ -28,7 +34,7 @@ BEGIN
     UPDATE vault.subject x SET state = CASE WHEN left_over = 0 THEN 'erased' ELSE 'restricted' END, org_id = CASE WHEN left_over = 0 THEN NULL ELSE x.org_id END
         WHERE x.subject_id = whom;
     IF left_over = 0 THEN
-        INSERT INTO vault.tombstone (subject_id, erased_at, audit_id, records) VALUES (whom, ended_at, entry, 0) ON CONFLICT DO NOTHING;
+        INSERT INTO vault.tombstone (subject_id, erased_at, audit_id, records) VALUES (whom, ended_at, entry, coalesce(records_gone, 0)) ON CONFLICT DO NOTHING;
     END IF;
     RETURN true;
 END $$;

@@ -13,10 +13,14 @@ INSERT INTO door_grant VALUES
     ('sign_in_salt', '{site,console,verifier}'), ('sign_in', '{site,console,verifier}'), ('whoami', '{site,console,api,worker,verifier}'),
     ('sign_out', '{site,console,verifier}'), ('own_salt', '{site,console,verifier}'), ('prove_again', '{site,console,verifier}'),
     ('set_first_credential', '{site,console,verifier}'),
+    ('second_state', '{console}'), ('second_begin', '{console}'), ('second_prove', '{console}'), ('second_recover', '{console}'), ('second_enrol', '{console}'),
+    ('second_codes', '{console}'), ('staff_accounts', '{console}'), ('record_review', '{console}'),
     ('issue_challenge', '{worker,verifier}'), ('redeem_challenge', '{site,console,verifier}'), ('throttle', '{site,console,api}'),
     ('enqueue', '{site,console,worker}'), ('enqueue_to', '{site,console}'),
     ('epochs', '{keeper,timpani,verifier}'), ('rotation_state', '{keeper,timpani,verifier}'), ('stale_keys', '{keeper,timpani}'), ('rewrap', '{keeper,timpani}'),
-    ('stale_lookups', '{keeper,timpani}'), ('redigest', '{keeper,timpani}'), ('settle_epochs', '{keeper,timpani}'), ('unregistered', '{sealer}'), ('mark_registered', '{sealer}'),
+    ('stale_lookups', '{keeper,timpani}'), ('redigest', '{keeper,timpani}'), ('settle_epochs', '{keeper,timpani}'), ('sweep', '{keeper,timpani}'), ('unregistered', '{sealer}'), ('mark_registered', '{sealer}'),
+    ('event', '{site,console,api,verifier}'), ('withdraw_event', '{console,api,verifier}'),
+    ('expire', '{retention}'), ('end_empty', '{retention}'), ('purge_stale', '{retention}'), ('retention_progress', '{retention}'), ('retention_clock', '{retention}'),
     ('unsealed', '{sealer}'), ('append_leaves', '{sealer}'), ('tree_size', '{sealer,verifier}'), ('leaves', '{sealer,verifier}');
 
 DO $$
@@ -35,7 +39,7 @@ BEGIN
     END LOOP;
     FOR t IN SELECT p.oid::regprocedure AS name, p.prokind FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'vault' LOOP
         EXECUTE format('ALTER ROUTINE %s OWNER TO armonika_vault', t.name);
-        EXECUTE format('REVOKE ALL ON ROUTINE %s FROM PUBLIC, armonika_site, armonika_console, armonika_api, armonika_worker, armonika_sealer, armonika_verifier, armonika_mailin, armonika_timpani, armonika_keeper', t.name);
+        EXECUTE format('REVOKE ALL ON ROUTINE %s FROM PUBLIC, armonika_site, armonika_console, armonika_api, armonika_worker, armonika_sealer, armonika_verifier, armonika_mailin, armonika_timpani, armonika_keeper, armonika_retention', t.name);
     END LOOP;
     FOR g IN SELECT p.oid::regprocedure AS name, d.doors FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace AND n.nspname = 'vault'
              JOIN pg_temp.door_grant d ON d.function = p.proname LOOP
@@ -46,10 +50,14 @@ END $$;
 -- What the functions themselves need, and no more: audit rows, leaves, tombstones and policy versions are only ever added.
 REVOKE ALL ON ALL TABLES IN SCHEMA vault FROM armonika_vault;
 GRANT SELECT ON ALL TABLES IN SCHEMA vault TO armonika_vault;
-GRANT INSERT ON vault.ended, vault.audit, vault.leaf, vault.tombstone, vault.policy_version, vault.declared_field, vault.declared_purpose, vault.declared_reason,
+GRANT INSERT ON vault.staff_end, vault.access_review, vault.ended, vault.audit, vault.leaf, vault.tombstone, vault.policy_version, vault.declared_field, vault.declared_purpose, vault.declared_reason,
     vault.door_compartment, vault.compartment, vault.dataset, vault.field, vault.purpose, vault.role, vault.reason, vault.organisation, vault.trust_report TO armonika_vault;
+GRANT INSERT ON vault.declared_retention TO armonika_vault;
+GRANT INSERT, UPDATE, DELETE ON vault.retention TO armonika_vault;
+GRANT UPDATE ON vault.retention_state TO armonika_vault;
+GRANT DELETE ON vault.throttle, vault.trust_report TO armonika_vault;
 GRANT INSERT, UPDATE ON vault.rule, vault.subject, vault.session, vault.credential, vault.challenge, vault.throttle, vault.record TO armonika_vault;
-GRANT INSERT, UPDATE, DELETE ON vault.lookup TO armonika_vault;
+GRANT INSERT, UPDATE, DELETE ON vault.lookup, vault.erasing, vault.second_factor, vault.recovery_code TO armonika_vault;
 GRANT INSERT, UPDATE ON vault.data_key, vault.epoch TO armonika_vault;
 GRANT UPDATE ON vault.rotation TO armonika_vault;
 GRANT UPDATE (registered) ON vault.ended TO armonika_vault;
@@ -57,5 +65,5 @@ GRANT DELETE ON vault.record, vault.data_key, vault.credential, vault.challenge,
 GRANT UPDATE ON vault.seal_state, vault.subject TO armonika_vault;
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA vault TO armonika_vault;
 GRANT USAGE ON SCHEMA vault TO armonika_vault, armonika_site, armonika_console, armonika_api, armonika_worker, armonika_sealer, armonika_verifier,
-    armonika_mailin, armonika_timpani, armonika_keeper;
+    armonika_mailin, armonika_timpani, armonika_keeper, armonika_retention;
 REVOKE CREATE ON SCHEMA vault FROM armonika_vault;

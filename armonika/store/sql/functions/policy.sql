@@ -52,6 +52,9 @@ BEGIN
                 WHERE NOT EXISTS (SELECT FROM vault.field x WHERE x.dataset = ds AND x.name = f);
         END LOOP;
         INSERT INTO vault.declared_field VALUES (pol, ds, vault.mask_of(ds, d -> 'fields'), vault.mask_of(ds, d -> 'unique'), vault.mask_of(ds, d -> 'indexed'));
+        INSERT INTO vault.declared_retention (policy_id, dataset, class, days, starts, locked, zone)
+            SELECT pol, ds, x ->> 'class', (x ->> 'days')::int, x ->> 'starts', (x ->> 'locked')::boolean, given ->> 'time_zone'
+            FROM jsonb_array_elements(coalesce(d -> 'retention', '[]')) x;
     END LOOP;
     INSERT INTO vault.declared_purpose SELECT pol, vault.id_of('purpose', p), coalesce(given -> 'while_restricted', '["legal"]') ? p
         FROM jsonb_array_elements_text(given -> 'purposes') p;
@@ -135,8 +138,9 @@ BEGIN
     IF new_kind = 'service' THEN
         UPDATE vault.session SET revoked_at = clock_timestamp() WHERE kind = 'service' AND door = new_door AND secret_hash <> new_hash AND revoked_at IS NULL;
     END IF;
+    -- Staff sign in themselves, with a second factor: no token stands for a person.
     INSERT INTO vault.session (secret_hash, actor, role, door, kind, expires_at, label)
-        SELECT new_hash, new_actor, r.id, new_door, new_kind, clock_timestamp() + ttl, new_label FROM vault.role r WHERE r.name = role_name
+        SELECT new_hash, new_actor, r.id, new_door, new_kind, clock_timestamp() + ttl, new_label FROM vault.role r WHERE r.name = role_name AND r.kind <> 'staff'
         ON CONFLICT (secret_hash) DO UPDATE SET expires_at = excluded.expires_at, role = excluded.role
         RETURNING * INTO s;
     IF s.secret_hash IS NULL THEN RAISE EXCEPTION USING ERRCODE = 'AR422', MESSAGE = 'no such role in the policy'; END IF;

@@ -21,7 +21,7 @@ DECLARE
     pol int := vault.policy_in_force();
     here text := vault.door();
     s vault.session := vault.actor(service);
-    c vault.credential; j vault.subject; opened vault.session;
+    c vault.credential; j vault.subject; opened vault.session; staff boolean;
 BEGIN
     IF s.kind <> 'service' OR NOT EXISTS (
         SELECT FROM vault.door_compartment x JOIN vault.dataset d ON d.compartment = x.compartment
@@ -42,18 +42,24 @@ BEGIN
         PERFORM vault.note(s, pol, 9::smallint, false, c.subject_id, NULL, of_dataset, 0, for_purpose, for_reason, NULL);
         verdict := 2; RETURN NEXT; RETURN;
     END IF;
-    INSERT INTO vault.session (secret_hash, actor, role, org_id, door, kind, expires_at)
-    VALUES (new_secret, c.subject_id, c.role, j.org_id, here, 'session', clock_timestamp() + make_interval(secs => least(greatest(ttl_seconds, 60), 43200)))
+    -- Staff prove their second factor within a quarter of an hour, and can do nothing else until then.
+    staff := EXISTS (SELECT FROM vault.role r WHERE r.id = c.role AND r.kind = 'staff');
+    INSERT INTO vault.session (secret_hash, actor, role, org_id, door, kind, expires_at, usable)
+    VALUES (new_secret, c.subject_id, c.role, j.org_id, here, 'session',
+        clock_timestamp() + make_interval(secs => least(greatest(ttl_seconds, 60), CASE WHEN staff THEN 900 ELSE 43200 END)), NOT staff)
     RETURNING * INTO opened;
     PERFORM vault.note(opened, pol, 9::smallint, true, c.subject_id, NULL, of_dataset, 0, for_purpose, for_reason, NULL);
     actor := c.subject_id; verdict := 0; RETURN NEXT;
 END $$;
 
-CREATE OR REPLACE FUNCTION vault.whoami(secret bytea) RETURNS TABLE (actor uuid, role text, org_id uuid, kind text, expires_at timestamptz, auth_at timestamptz)
+-- Who a secret proves. `usable` false: a member of staff who still has to prove the second factor, and may do nothing else.
+DROP FUNCTION IF EXISTS vault.whoami(bytea);
+CREATE OR REPLACE FUNCTION vault.whoami(secret bytea) RETURNS TABLE (actor uuid, role text, org_id uuid, kind text, expires_at timestamptz, auth_at timestamptz,
+    usable boolean, second_at timestamptz)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
-DECLARE s vault.session := vault.actor(secret);
+DECLARE s vault.session := vault.signed_in(secret);
 BEGIN
-    RETURN QUERY SELECT s.actor, r.name, s.org_id, s.kind, s.expires_at, s.auth_at FROM vault.role r WHERE r.id = s.role;
+    RETURN QUERY SELECT s.actor, r.name, s.org_id, s.kind, s.expires_at, s.auth_at, s.usable, s.second_at FROM vault.role r WHERE r.id = s.role;
 END $$;
 
 -- Ends this session, or all sessions of its actor. Ending what has ended is no error.
@@ -98,7 +104,7 @@ DECLARE
 BEGIN
     SELECT * INTO r FROM vault.role x WHERE x.name = role_name;
     IF s.kind <> 'service' OR NOT (r.kind = 'member' AND vault.door() IN ('site', 'verifier') OR r.kind = 'staff' AND vault.door() = 'console')
-        OR verified AND r.kind = 'member'
+        OR verified AND r.kind = 'member' OR EXISTS (SELECT FROM vault.staff_end e WHERE e.subject_id = whom)
         OR NOT EXISTS (SELECT FROM vault.audit a WHERE a.subject = whom AND a.operation = 4 AND a.xact = pg_current_xact_id() AND a.actor = s.actor) THEN
         RAISE EXCEPTION USING ERRCODE = 'AR403', MESSAGE = 'not allowed';
     END IF;

@@ -16,6 +16,7 @@ BEGIN
         SELECT h.k, s.actor FROM unnest(secrets) WITH ORDINALITY AS h (secret, k)
         JOIN vault.session s ON s.secret_hash = h.secret AND s.revoked_at IS NULL AND s.door = here
             AND s.expires_at > clock_timestamp() AND s.created_at <= clock_timestamp() + interval '5 seconds'
+            AND s.usable
     )
     SELECT t.n::int, r.subject_id, r.record_id, r.dataset, k.kind, k.epoch, k.wrapped, a.fields & r.present,
         CASE WHEN r.present & ~a.fields = 0 THEN r.versions

@@ -1,0 +1,84 @@
+-- The event from which a record is kept: the account was closed, the application decided, the last letter exchanged. Set when it happens, by the
+-- clock of the database: nobody can say a time, so nobody can make a record end before its period. AR422 where the period begins with the recording.
+CREATE OR REPLACE FUNCTION vault.event(secret bytea, for_purpose smallint, for_reason smallint, ref text, whom uuid, which uuid) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+DECLARE r vault.record; d vault.declared_retention; n bigint;
+BEGIN
+    SELECT * INTO r FROM vault.event_record(secret, for_purpose, for_reason, ref, whom, which);
+    SELECT * INTO d FROM vault.declared_retention x WHERE x.policy_id = vault.policy_in_force() AND x.dataset = r.dataset;
+    IF d.starts IS NULL OR d.starts = 'recording' THEN
+        RAISE EXCEPTION USING ERRCODE = 'AR422', MESSAGE = 'the period of this dataset begins with the recording';
+    END IF;
+    n := vault.note(vault.actor(secret), vault.policy_in_force(), 30::smallint, true, whom, which, r.dataset, 0, for_purpose, for_reason, ref);
+    -- It only ever moves forward, and a clock that went back dates nothing back.
+    INSERT INTO vault.retention AS t (subject_id, record_id, dataset, began_at, audit_id)
+        SELECT whom, which, r.dataset, greatest(clock_timestamp(), r.created_at, st.ran_at), n FROM vault.retention_state st
+        ON CONFLICT (subject_id, record_id) DO UPDATE SET began_at = greatest(t.began_at, excluded.began_at), audit_id = excluded.audit_id;
+    RETURN n;
+END $$;
+
+-- The event did not last: the account was opened again, the case goes on. The period does not run until it happens anew.
+CREATE OR REPLACE FUNCTION vault.withdraw_event(secret bytea, for_purpose smallint, for_reason smallint, ref text, whom uuid, which uuid) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+DECLARE r vault.record;
+BEGIN
+    SELECT * INTO r FROM vault.event_record(secret, for_purpose, for_reason, ref, whom, which);
+    IF NOT EXISTS (SELECT FROM vault.declared_retention x WHERE x.policy_id = vault.policy_in_force() AND x.dataset = r.dataset AND x.starts = 'event') THEN
+        RAISE EXCEPTION USING ERRCODE = 'AR422', MESSAGE = 'the period of this dataset cannot be stopped';
+    END IF;
+    DELETE FROM vault.retention x WHERE x.subject_id = whom AND x.record_id = which;
+    RETURN vault.note(vault.actor(secret), vault.policy_in_force(), 31::smallint, true, whom, which, r.dataset, 0, for_purpose, for_reason, ref);
+END $$;
+
+-- The record, held together with its person, when the policy lets this actor tell its events; AR403 otherwise. Internal.
+CREATE OR REPLACE FUNCTION vault.event_record(secret bytea, for_purpose smallint, for_reason smallint, ref text, whom uuid, which uuid) RETURNS vault.record
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+DECLARE
+    pol int := vault.policy_in_force();
+    s vault.session := vault.actor(secret);
+    r vault.record; j vault.subject;
+BEGIN
+    PERFORM vault.check_reason(pol, for_purpose, for_reason, ref);
+    SELECT * INTO j FROM vault.subject x WHERE x.subject_id = whom FOR SHARE;
+    SELECT * INTO r FROM vault.record x WHERE x.subject_id = whom AND x.record_id = which FOR SHARE;
+    IF r.record_id IS NULL OR j.state = 'erased' OR NOT vault.allowed(pol, s, 30::smallint, for_purpose, r.dataset, 0, whom, j.org_id) THEN
+        RAISE EXCEPTION USING ERRCODE = 'AR403', MESSAGE = 'not allowed';
+    END IF;
+    IF j.state = 'restricted' AND NOT EXISTS (SELECT FROM vault.declared_purpose q WHERE q.policy_id = pol AND q.purpose = for_purpose AND q.while_restricted) THEN
+        RAISE EXCEPTION USING ERRCODE = 'AR423', MESSAGE = 'processing of this person is restricted';
+    END IF;
+    RETURN r;
+END $$;
+
+-- Tells a restored copy the events of the entries that it got back, from leaf `first` on, and the time that they prove. For the administrator.
+CREATE OR REPLACE FUNCTION vault.replay_events(first bigint) RETURNS int
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+DECLARE a record; told int := 0;
+BEGIN
+    FOR a IN SELECT x.* FROM vault.leaf l JOIN vault.audit x ON x.audit_id = l.audit_id JOIN vault.record r ON r.subject_id = x.subject AND r.record_id = x.record
+             WHERE l.leaf_no >= first AND x.operation IN (30, 31) AND x.granted ORDER BY x.audit_id LOOP
+        IF a.operation = 31 THEN
+            DELETE FROM vault.retention x WHERE x.subject_id = a.subject AND x.record_id = a.record;
+        ELSE
+            INSERT INTO vault.retention AS t (subject_id, record_id, dataset, began_at, audit_id) VALUES (a.subject, a.record, a.dataset, a.at, a.audit_id)
+                ON CONFLICT (subject_id, record_id) DO UPDATE SET began_at = greatest(t.began_at, excluded.began_at), audit_id = excluded.audit_id;
+        END IF;
+        told := told + 1;
+    END LOOP;
+    UPDATE vault.retention_state SET ran_at = greatest(ran_at, (SELECT max(x.at) FROM vault.leaf l JOIN vault.audit x ON x.audit_id = l.audit_id WHERE l.leaf_no >= first));
+    RETURN told;
+END $$;
+
+-- What the law locks (Law 09-04 art. 11, the books of ten years) leaves for no door and no function before its own period has ended; the event of what
+-- leaves goes with it. The administrator may, who replays the register in a restored copy: it ended by its period there.
+CREATE OR REPLACE FUNCTION vault.kept_by_law() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, vault, pg_temp AS $$
+BEGIN
+    IF vault.door() <> 'administrator' AND EXISTS (
+        SELECT FROM gone g JOIN vault.declared_retention d ON d.policy_id = vault.policy_in_force() AND d.dataset = g.dataset AND d.locked
+        LEFT JOIN vault.retention e ON e.subject_id = g.subject_id AND e.record_id = g.record_id
+        WHERE (vault.period_began(d.starts, g.created_at, e.began_at) < vault.cutoff(d.zone, d.days, clock_timestamp())) IS NOT TRUE) THEN
+        RAISE EXCEPTION USING ERRCODE = 'AR403', MESSAGE = 'the law keeps this record until its period has ended';
+    END IF;
+    DELETE FROM vault.retention e USING gone g WHERE e.subject_id = g.subject_id AND e.record_id = g.record_id;
+    RETURN NULL;
+END $$;
