@@ -15,7 +15,7 @@ TABLE = {
     errors.VaultError: (500, "vault-error"), errors.SessionEnded: (401, "session-ended"), errors.Refused: (404, "not-found"), errors.Forbidden: (403, "not-allowed"),
     errors.Duplicate: (409, "duplicate"), errors.VersionConflict: (412, "version-conflict"), errors.Undeclared: (422, "undeclared"), errors.Invalid: (422, "invalid-value"),
     errors.Restricted: (423, "restricted"), errors.Throttled: (429, "too-many-tries"), errors.KeyUnavailable: (503, "key-unavailable"), errors.KeysChanged: (503, "keys-changed"),
-    errors.Tampered: (500, "tampered"), errors.Unavailable: (503, "store-unavailable"), vault.Unverified: (403, "address-not-verified"),
+    errors.Tampered: (500, "tampered"), errors.Unavailable: (503, "store-unavailable"), errors.ClockUntrusted: (503, "clock-untrusted"), vault.Unverified: (403, "address-not-verified"),
 }  # fmt: skip
 
 

@@ -11,8 +11,8 @@ from uuid import UUID
 
 import pytest
 
+from armonika.store import private_files
 from armonika.store.private_files import KeyFileError
-from armonika.trust.keys import credentials
 from armonika.trust.keys.credentials import CompartmentKeys, Credentials, EpochKeys, load, write
 
 FULL = CompartmentKeys("full", {1: EpochKeys(b"public", b"index", b"kek", b"private"), 12: EpochKeys(b"p2", b"i2", b"k2", b"r2")})
@@ -68,11 +68,11 @@ def test_what_is_read_is_what_was_written(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_an_owner_is_set_when_one_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[object] = []
-    monkeypatch.setattr(credentials.os, "chown", lambda *words: given.append(words))
+    monkeypatch.setattr(private_files.os, "fchown", lambda _, *owner: given.append(owner))
     write(HELD, tmp_path)
     assert given == []
     write(HELD, tmp_path, (3, 4))
-    assert given == [(tmp_path / "api.json", 3, 4)]
+    assert given == [(3, 4)]
 
 
 def test_nothing_of_it_is_shown_or_changed(tmp_path: Path) -> None:

@@ -68,9 +68,9 @@ def test_the_first_start_makes_everything_once(tmp_path: Path) -> None:
     assert (
         set(made["doors"])
         == set(DOORS)
-        == {"site", "console", "api", "worker", "mailin", "sealer", "timpani", "verifier", "keeper"}
+        == {"site", "console", "api", "worker", "mailin", "sealer", "timpani", "verifier", "keeper", "retention"}
     )
-    assert set(made["secrets"]) == {"pepper", "throttle", "log"}
+    assert set(made["secrets"]) == {"pepper", "throttle", "log", "authority"}
     assert all(set(parts) == {"actor", "service", "password", "web"} for parts in made["doors"].values())
     whole = (keys / "keyring.json").read_bytes()
     again = Keyring.open_or_create(keys)
@@ -123,7 +123,7 @@ def test_a_wrapped_key_opens_in_its_own_place_alone(folder: Path) -> None:
     ring.epochs.prepare("account", "age")
     ring.save()
     places = ring._wrapped()
-    assert len(places) == 3 + 3 * len(DOORS) + 3 * 3
+    assert len(places) == 4 + 3 * len(DOORS) + 3 * 3
     for place, other in permutations(places, 2):
         with pytest.raises(crypto.Unauthentic):
             ring._unwrap(place, places[other])
@@ -202,6 +202,7 @@ def test_a_renewal_changes_every_wrapping_and_no_key(folder: Path) -> None:
         "pepper",
         "throttle",
         "log",
+        "authority",
         "backup",
     } | {
         f"compartment/{name}/{number}/{part}"

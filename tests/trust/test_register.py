@@ -32,7 +32,10 @@ class Ended:
         self.folder, self.durable = folder, 0
 
     def execute(self, statement: str, parameters: Sequence[Any] = ()) -> Ended:
-        if statement == "SELECT ended_no, at, subject, record, compartment, epoch, audit_id FROM vault.unregistered(%s)":
+        if (
+            statement
+            == "SELECT ended_no, at, subject, record, compartment, epoch, audit_id, records, kept FROM vault.unregistered(%s)"
+        ):
             assert parameters == (1000,)
             self.found = [row for row in self.rows if row[0] not in self.done][: parameters[0]]
         else:
@@ -50,7 +53,7 @@ class Ended:
 def ended(tmp_path: Path) -> Ended:
     made = Ended(tmp_path)
     made.rows = [
-        (1, AT, UUID(int=1), UUID(int=2), "account", 3, 10), (2, AT, UUID(int=1), None, None, None, 10), (5, AT, UUID(int=9), UUID(int=8), "support", 1, 12),
+        (1, AT, UUID(int=1), UUID(int=2), "account", 3, 10, None, None), (2, AT, UUID(int=1), None, None, None, 10, 1, 0), (5, AT, UUID(int=9), UUID(int=8), "support", 1, 12, None, None),
     ]  # fmt: skip
     return made
 
@@ -84,7 +87,7 @@ def test_a_line_is_canonical_json_chained_and_signed(ended: Ended, tmp_path: Pat
         assert content == {
             "v": 1, "n": row[0], "at": "2026-11-25T12:04:05.000006+00:00", "subject": str(row[2]), "record": str(row[3]) if row[3] else None, "compartment": row[4],
             "epoch": row[5], "entry": row[6], "prev": before,
-        }  # fmt: skip
+        } | ({"records": 1, "kept": 0} if row[3] is None else {})  # fmt: skip
         crypto.ed25519_verify(PUBLIC, signature, json.dumps(content, sort_keys=True, separators=(",", ":")).encode())
         assert text == json.dumps(json.loads(text), sort_keys=True, separators=(",", ":")).encode()
         before = crypto.sha256(text).hex()

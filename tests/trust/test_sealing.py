@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 from armonika.trust import crypto
 from armonika.trust.audit import entry, note, sealer, tiles, tree
+from armonika.trust.audit.cosigning import Post, post
 from armonika.trust.audit.sealer import AnotherSealer, Sealer, SealerError
 from armonika.trust.audit.verify import read_checkpoint
 from armonika.trust.audit.verify import verify as verify_log
@@ -23,7 +25,7 @@ ORIGIN = "armonika.test/audit"
 VKEY = note.vkey(ORIGIN, crypto.ed25519_public(KEY))
 
 
-def opened(rows: Rows, folder: Path, witness: str | None = None) -> Sealer:
+def opened(rows: Rows, folder: Path, witness: Post | None = None) -> Sealer:
     made = Sealer(rows, folder, ORIGIN, KEY, witness)  # type: ignore[arg-type]
     made.load()
     return made
@@ -267,7 +269,8 @@ class Witnessing(BaseHTTPRequestHandler):
 def test_cosignatures_are_added_to_the_newest_checkpoint(tmp_path: Path) -> None:
     with HTTPServer(("127.0.0.1", 0), Witnessing) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        address = f"http://127.0.0.1:{server.server_address[1]}"
+        port = server.server_address[1]
+        address = post(lambda: HTTPConnection("127.0.0.1", port, timeout=5))
         rows = Rows(0)
         alone = opened(rows, tmp_path / "alone")
         assert not alone.cosign()

@@ -8,6 +8,7 @@ import json
 import stat
 import threading
 from collections.abc import Callable, Iterator
+from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -202,6 +203,10 @@ def test_two_over_one_folder_do_one_after_the_other(one: Witness, tmp_path: Path
     assert sorted(answers) == [200, 409]
 
 
+def over(port: int, seconds: float = 5.0) -> cosigning.Post:
+    return cosigning.post(lambda: HTTPConnection("127.0.0.1", port, timeout=seconds))
+
+
 class Peer:
     """A witness that answers what it is told to, and keeps what it was asked."""
 
@@ -223,7 +228,7 @@ class Peer:
                 return
 
         self.server = HTTPServer(("127.0.0.1", 0), Handler)
-        self.address = f"http://127.0.0.1:{self.server.server_address[1]}"
+        self.address = over(self.server.server_address[1])
         threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
 
 
@@ -261,16 +266,15 @@ def test_a_caller_that_believed_wrong_asks_again_and_not_for_ever(peer: Peer) ->
         assert asked(peer, 9, 0, (409, said), (200, b"x")) is None, said
         assert len(peer.asked) == 1
     assert asked(peer, 9, 0, (409, b" " * 31 + b"5"), (200, b"x")) == (b"x", 9)
-    assert asked(peer, 9, 0, (409, b"5\n" + b" " * 30 + b"x"), (200, b"x")) == (b"x", 9), "32 bytes of an answer are read"
+    assert asked(peer, 9, 0, (409, b"5\n" + b" " * 30 + b"x"), (200, b"x")) is None
     for status in (400, 403, 404, 422, 500):
         assert asked(peer, 9, 0, (status, b"5\n"), (200, b"x")) is None
 
 
-def test_a_caller_goes_on_without_a_witness(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_caller_goes_on_without_a_witness(peer: Peer) -> None:
     assert cosigning.SECONDS == 2.0
-    assert cosignatures("http://127.0.0.1:9", signed(9), LOGS[9].files.get, 0) is None
+    assert cosignatures(over(9), signed(9), LOGS[9].files.get, 0) is None
     assert cosignatures(peer.address, signed(9), {}.get, 5) is None, "a proof cannot be made: nothing is asked"
     assert peer.asked == []
-    monkeypatch.setattr(cosigning, "SECONDS", 0.1)
     with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as mute:
-        assert cosignatures(f"http://127.0.0.1:{mute.server_address[1]}", signed(9), LOGS[9].files.get, 0) is None
+        assert cosignatures(over(mute.server_address[1], 0.1), signed(9), LOGS[9].files.get, 0) is None
