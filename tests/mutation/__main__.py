@@ -40,6 +40,7 @@ TARGETS = {
     "armonika.rules.password": "tests/rules/test_password.py",
     "armonika.rules.retention": "tests/rules/test_retention.py",
     "armonika.rules.rate": "tests/rules/test_rate_exact.py",
+    "armonika.rules.one_time_code": "tests/rules/test_one_time_code.py",
     "armonika.trust.audit.tree": "tests/trust/test_tree.py",
     "armonika.trust.audit.tiles": "tests/trust/test_tiles.py",
     "armonika.trust.audit.note": "tests/trust/test_notes.py",

@@ -61,7 +61,7 @@ def test_six_digits_of_any_script_are_a_code(typed: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "typed", ["", "12345", "1234567", "12345a", "½23456", "²23456", "12345\x00", "１２３４５", "123456789012345"]
+    "typed", ["", "12345", "1234567", "12345a", "½23456", "²23456", "12345\x00", "１２３４５", "123456789012345", "!123456"]
 )
 def test_everything_else_is_none(typed: str) -> None:
     assert rules.typed_code(typed) is None
@@ -74,6 +74,7 @@ def test_recovery_codes_have_80_bits_and_forgive_typing() -> None:
     assert rules.grouped(code) == "ABCD EFGH IJKL MNOP"
     for typed in ("abcd efgh ijkl mnop", "ABCD-EFGH-1JKL-MN0P", " a8cd efgh ijkl mnop "):
         assert rules.typed_recovery(typed) == code
-    for typed in ("", code[:-1], code + "A", "ABCDEFGHIJKLMN9P", "ابجدهوزحطيكلمنسع"):
+    assert (rules.KEY_BYTES, rules.RECOVERY_CODES) == (20, 10)
+    for typed in ("", code[:-1], code + "A", code + "!", "ABCDEFGHIJKLMN9P", "ابجدهوزحطيكلمنسع"):
         assert rules.typed_recovery(typed) is None
     assert len({rules.recovery_from(crypto.random_bytes(16)) for _ in range(1000)}) == 1000
