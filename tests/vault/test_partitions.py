@@ -123,3 +123,14 @@ def test_an_index_that_was_not_finished_is_made_anew(server: object) -> None:
     assert done.migration.applied == (name,)
     with psycopg.connect(admin, autocommit=True) as connection:
         assert connection.execute(valid).fetchone() == (True,)
+
+
+def test_no_index_but_the_persons_own_can_draw_a_reads_plan_to_itself(doors: Doors) -> None:
+    """While a table has no statistics, a plan takes any index on a column that it compares: one led by the dataset made each read go through all of it."""
+    leading = (
+        "SELECT i.indrelid::regclass::text, a.attname FROM pg_index i LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0] "
+        "WHERE i.indrelid = ANY (ARRAY['vault.record', 'vault.data_key']::regclass[])"
+    )
+    with doors.admin() as admin:
+        found = admin.execute(leading).fetchall()
+    assert {name for _, name in found} == {"subject_id", None}, "None: an expression, which only who writes it can use"

@@ -18,7 +18,7 @@ CREATE OR REPLACE FUNCTION vault.due(policy int, here timestamptz, most int) RET
 LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
     SELECT x.subject_id, x.record_id FROM (SELECT d.*, vault.cutoff(d.zone, d.days, here) AS bound FROM vault.declared_retention d WHERE d.policy_id = policy) c
     CROSS JOIN LATERAL (
-        (SELECT r.subject_id, r.record_id FROM vault.record r WHERE c.starts <> 'event' AND r.dataset = c.dataset AND r.created_at < c.bound
+        (SELECT r.subject_id, r.record_id FROM vault.record r WHERE c.starts <> 'event' AND r.dataset::int = c.dataset::int AND r.created_at < c.bound
             AND (c.starts = 'recording' OR NOT EXISTS (
                 SELECT FROM vault.retention e WHERE e.subject_id = r.subject_id AND e.record_id = r.record_id AND e.began_at >= c.bound))
             ORDER BY r.created_at LIMIT most)
@@ -191,7 +191,7 @@ LANGUAGE sql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_cata
         SELECT count(*) AS due, count(*) FILTER (WHERE y.began < c.late) AS overdue, min(y.began) AS began FROM (
             SELECT greatest(r.created_at, CASE WHEN c.starts = 'latest-event' THEN e.began_at END) AS began FROM vault.record r
                 LEFT JOIN vault.retention e ON c.starts = 'latest-event' AND e.subject_id = r.subject_id AND e.record_id = r.record_id
-                WHERE c.starts <> 'event' AND r.dataset = c.dataset AND r.created_at < c.bound
+                WHERE c.starts <> 'event' AND r.dataset::int = c.dataset::int AND r.created_at < c.bound
             UNION ALL SELECT e.began_at FROM vault.retention e WHERE c.starts = 'event' AND e.dataset = c.dataset AND e.began_at < c.bound) y
         WHERE y.began < c.bound) x
     UNION ALL
