@@ -43,19 +43,6 @@ REFUSED = (ssl.SSLError, ConnectionError, HTTPException)
 AUTHORITY, OTHER = Authority(b"\3" * 32), Authority(b"\4" * 32)
 
 
-@pytest.fixture
-def give(tmp_path: Path) -> Callable[..., Channel]:
-    """A process's end of the channel, with a certificate of `authority` in a folder of its own."""
-
-    def made(process: str, authority: Authority = AUTHORITY, days: float = 30) -> Channel:
-        folder = tmp_path / process
-        folder.mkdir(exist_ok=True)
-        certificates.hand_out(authority, process, folder, None, days)
-        return Channel(folder)
-
-    return made
-
-
 class Hello(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 

@@ -9,7 +9,6 @@ import ssl
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from http.client import HTTPException
 from pathlib import Path
 
 import psycopg
@@ -19,27 +18,12 @@ from armonika.entry.mailsink import Sink, Smtp
 from armonika.gates import mail
 from armonika.gates.channel import Channel
 from armonika.store.embedded import Embedded
-from armonika.supervisor import certificates
 from armonika.trust.certificates import Authority
 from armonika.verify.intruder import guises, sink_lets_in
 from tests.live import Live, free_port, start, stop
 
 pytestmark = pytest.mark.timeout(240)
-REFUSED = (ssl.SSLError, ConnectionError, HTTPException)
 AUTHORITY, OTHER = Authority(b"\3" * 32), Authority(b"\4" * 32)
-
-
-@pytest.fixture
-def give(tmp_path: Path) -> Callable[..., Channel]:
-    """A process's end of the channel, with a certificate of `authority` in a folder of its own."""
-
-    def made(process: str, authority: Authority = AUTHORITY, days: float = 30) -> Channel:
-        folder = tmp_path / process
-        folder.mkdir(exist_ok=True)
-        certificates.hand_out(authority, process, folder, None, days)
-        return Channel(folder)
-
-    return made
 
 
 @contextlib.contextmanager

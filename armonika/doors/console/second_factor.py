@@ -18,16 +18,21 @@ from armonika.web.store import vault
 FORM = ("GET", "HEAD", "POST")
 
 
+def _unless_asked(now: flow.Standing) -> HttpResponse | None:
+    """Where somebody goes who is not to be asked for a code: without a factor yet, or with one proven just now."""
+    if now.enrolled and not now.fresh:
+        return None
+    return HttpResponseRedirect(reverse("home" if now.enrolled else "second-factor-enrol"))
+
+
 @first_factor
 @require_http_methods(FORM)
 def code(request: HttpRequest) -> HttpResponse:
     """The code of the authenticator program: after the password, and again before what cannot be undone."""
     secret, actor = actor_of(request)
     now = flow.standing(vault(), secret)
-    if not now.enrolled:
-        return HttpResponseRedirect(reverse("second-factor-enrol"))
-    if now.fresh:
-        return HttpResponseRedirect(reverse("home"))
+    if (elsewhere := _unless_asked(now)) is not None:
+        return elsewhere
     if request.method != "POST":
         return render(request, "second-factor.html", {"again": now.proven})
     try:
@@ -43,10 +48,8 @@ def recovery(request: HttpRequest) -> HttpResponse:
     """A recovery code in the place of a code."""
     secret, actor = actor_of(request)
     now = flow.standing(vault(), secret)
-    if not now.enrolled:
-        return HttpResponseRedirect(reverse("second-factor-enrol"))
-    if now.fresh:
-        return HttpResponseRedirect(reverse("home"))
+    if (elsewhere := _unless_asked(now)) is not None:
+        return elsewhere
     if request.method != "POST":
         return render(request, "recovery.html", {"left": now.codes_left})
     try:
