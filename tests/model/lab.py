@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import psycopg
 from psycopg.conninfo import make_conninfo
@@ -52,8 +53,6 @@ class Lab:
         """Another sealer on the same log."""
         held = self.home.provisioned.credentials("sealer")
         assert held.log_key is not None
-        # A long run would spend its time on reading again what it wrote.
-        sealer.RECHECKED = 1000
         made = Sealer(self.connection, self.folder, "armonika.test/model", held.log_key)
         made.load()
         return made
@@ -114,7 +113,8 @@ def sealer_connection(home: House) -> psycopg.Connection[Any]:
 @contextmanager
 def lab() -> Iterator[Lab]:
     """Made once; takes some seconds."""
-    with house() as home:
+    # A long run would spend its time on reading again what it wrote.
+    with house() as home, patch.object(sealer, "RECHECKED", 1000):
         connection = sealer_connection(home)
         folder = home.config.home / "model-log"
         made = Lab(home, folder, home.vault(), [home.keeper(), home.keeper("timpani")], None, connection)  # type: ignore[arg-type]
