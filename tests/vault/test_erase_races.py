@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -61,3 +62,20 @@ def test_a_person_and_one_of_their_records_are_erased_at_once_and_nobody_waits_f
         assert (erased, kept) == (1, 0)
         with pytest.raises(Refused):
             part.result(10)
+
+
+def test_no_letters_token_comes_in_behind_an_erasure(doors: Doors) -> None:
+    values = {"name": "N", "email": f"{uuid4().hex}@org.example", "company": "C", "role": "R"}
+    new = NewRecord("account", values, "subject", kind="customer_user", org=uuid4())
+    (person,) = doors.verifier.create(doors.verifier.service, "legal", "verification", [new], password="a password of some length", role="admin")  # fmt: skip
+    catalogue = doors.api.catalogue
+    with doors.raw("api") as other, ThreadPoolExecutor(1) as pool:
+        given = (doors.token, catalogue.purpose("provide"), catalogue.reason("integration"), person.subject)
+        other.execute(CASES["erase"][0].encode(), given)
+        waiting = pool.submit(doors.verifier.issue_challenge, person.subject, "verify-address", 600)
+        waiting_for(doors, 1)
+        other.commit()
+        with pytest.raises(Refused):
+            waiting.result(10)
+    with doors.admin() as admin:
+        assert not admin.execute("SELECT FROM vault.challenge WHERE subject_id = %s", (person.subject,)).fetchall()

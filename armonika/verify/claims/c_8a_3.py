@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
 
 from armonika.trust.vault.errors import VaultError
 from armonika.trust.vault.types import NewRecord
@@ -17,7 +19,11 @@ class Claim:
     refused, a replayed write does not bring the person back, and the same address makes a new pseudonym."""
 
     claim, hours = "8a.3", 24
-    after = ""
+
+    def __init__(self) -> None:
+        self._hides = False
+        """Planted: an erasure that can be taken back."""
+        self._taken_back: list[tuple[Any, ...]] = []
 
     def examine(self, context: Context) -> Evidence:
         evidence = Evidence()
@@ -35,8 +41,8 @@ class Claim:
         evidence.expect(wrong.status == 422 and context.rows(left, five)[0][0] >= 4, "a wrong password deleted the account")
         answer = visitor.submit(context.site("/en/me/delete/"), {"word": "delete", "password": canary.password})
         evidence.expect(answer.status == 200 and "entry" in answer.text, f"the deletion answered {answer.status}")
-        if self.after:
-            context.database.execute(self.after.encode(), (canary.subject,))
+        if self._hides:
+            self._take_back(context, canary.subject)
         evidence.expect(context.rows(left, five)[0][0] == 0, "keys, records, look-ups, credentials or sessions remain")
         waits = "SELECT count(*) FROM vault.erasing WHERE since < clock_timestamp() - interval '1 minute'"
         evidence.expect(context.rows(waits)[0][0] == 0, "the keys of an erased person still wait to be destroyed")
@@ -81,23 +87,32 @@ class Claim:
         )
         return evidence
 
+    def _take_back(self, context: Context, subject: UUID) -> None:
+        """Of this canary alone: the tombstone goes, and the person lives."""
+        with context.database.transaction():
+            context.database.execute("SET LOCAL session_replication_role = replica")
+            gone = "DELETE FROM vault.tombstone WHERE subject_id = %s RETURNING subject_id, erased_at, audit_id, records"
+            self._taken_back += context.database.execute(gone, (subject,)).fetchall()
+            context.database.execute("UPDATE vault.subject SET state = 'active' WHERE subject_id = %s", (subject,))
+
+    def _end_again(self, context: Context, tombstone: tuple[Any, ...]) -> None:
+        """As it was: what came back goes with its keys and look-ups, and the tombstone stands."""
+        with context.database.transaction():
+            context.database.execute("DELETE FROM vault.record WHERE subject_id = %s", tombstone[:1])
+            context.database.execute("UPDATE vault.subject SET state = 'erased' WHERE subject_id = %s", tombstone[:1])
+            stands = "INSERT INTO vault.tombstone (subject_id, erased_at, audit_id, records) VALUES (%s, %s, %s, %s)"
+            context.database.execute(stands, tombstone)
+
     def sabotages(self) -> Iterator[Sabotage]:
         @contextmanager
         def resurrected(context: Context) -> Iterator[Context]:
-            context.database.execute("SET session_replication_role = replica")
-            self.after = "WITH gone AS (DELETE FROM vault.tombstone WHERE subject_id = %s RETURNING subject_id) UPDATE vault.subject s SET state = 'active' FROM gone WHERE s.subject_id = gone.subject_id"
+            self._hides = True
             try:
                 yield context
             finally:
-                self.after = ""
-                context.database.execute(
-                    "INSERT INTO vault.tombstone (subject_id, audit_id, records) SELECT a.subject, max(a.audit_id), 1 FROM vault.audit a JOIN vault.subject s ON s.subject_id = a.subject WHERE a.operation = 6 AND NOT EXISTS (SELECT FROM vault.tombstone t WHERE t.subject_id = a.subject) GROUP BY a.subject"
-                )
-                context.database.execute("DELETE FROM vault.record r USING vault.tombstone t WHERE t.subject_id = r.subject_id")
-                context.database.execute(
-                    "UPDATE vault.subject s SET state = 'erased' FROM vault.tombstone t WHERE t.subject_id = s.subject_id AND s.state <> 'erased'"
-                )
-                context.database.execute("RESET session_replication_role")
+                self._hides = False
+                while self._taken_back:
+                    self._end_again(context, self._taken_back.pop())
 
         yield Sabotage("an erasure that only hides, and can be taken back", resurrected)
         yield Sabotage(

@@ -3,6 +3,8 @@ CREATE OR REPLACE FUNCTION vault.issue_challenge(service bytea, whom uuid, new_k
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
 DECLARE s vault.session := vault.actor(service);
 BEGIN
+    -- Whoever is being erased at this moment is waited for: no token comes in behind.
+    PERFORM FROM vault.subject j WHERE j.subject_id = whom FOR SHARE;
     IF s.kind <> 'service' OR NOT EXISTS (SELECT FROM vault.credential c WHERE c.subject_id = whom) THEN
         RAISE EXCEPTION USING ERRCODE = 'AR403', MESSAGE = 'not allowed';
     END IF;
