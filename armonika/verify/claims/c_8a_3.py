@@ -96,11 +96,11 @@ class Claim:
             context.database.execute("UPDATE vault.subject SET state = 'active' WHERE subject_id = %s", (subject,))
 
     def _end_again(self, context: Context, tombstone: tuple[Any, ...]) -> None:
-        """As it was: what came back goes with its keys and look-ups, and the tombstone stands."""
+        """As it was: what came back goes with its keys and look-ups, and a tombstone stands (the examination may have erased the person again)."""
         with context.database.transaction():
             context.database.execute("DELETE FROM vault.record WHERE subject_id = %s", tombstone[:1])
             context.database.execute("UPDATE vault.subject SET state = 'erased' WHERE subject_id = %s", tombstone[:1])
-            stands = "INSERT INTO vault.tombstone (subject_id, erased_at, audit_id, records) VALUES (%s, %s, %s, %s)"
+            stands = "INSERT INTO vault.tombstone (subject_id, erased_at, audit_id, records) VALUES (%s, %s, %s, %s) ON CONFLICT (subject_id) DO NOTHING"
             context.database.execute(stands, tombstone)
 
     def sabotages(self) -> Iterator[Sabotage]:
