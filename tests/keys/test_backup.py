@@ -213,6 +213,26 @@ class Attacker:
         return bool(values)
 
 
+def plunder(home: House, files: Path, backup: Backup, name: str) -> None:
+    """A backup, unsealed and ready to be started by who stole it."""
+    private, _ = key_pair(home.config)
+    data = files / f"data-{name}" / "data"
+    data.mkdir(parents=True)
+    with (
+        catalogue_of(home.config).path(backup, BASE).open("rb") as source,
+        tarfile.open(
+            fileobj=cast("IO[bytes]", Pipe(archive.opened(source, private, place(backup.backup_id, BASE)))), mode="r|"
+        ) as tar,
+    ):
+        extract(tar, data)
+    (data / "recovery.signal").touch()
+    with (data / "postgresql.auto.conf").open("a") as file:
+        file.write(
+            "\nrestore_command = 'false'\nrecovery_target = 'immediate'\nrecovery_target_action = 'promote'\narchive_command = '/bin/true'\n"
+        )
+    data.chmod(0o700)
+
+
 def test_who_holds_every_copy_and_todays_root_opens_nothing_that_ended(home: House, tmp_path: Path) -> None:
     """The attack of issue and claim 6a.6: old backups, old keyrings, pages and log segments of the machine, the present files, the root key of today."""
     api = home.vault("api")
@@ -227,28 +247,10 @@ def test_who_holds_every_copy_and_todays_root_opens_nothing_that_ended(home: Hou
     seal(home)
     kept = catalogue_of(home.config)
     old = create(home.config, POLICY, home.embedded.admin_dsn)
-    private, _ = key_pair(home.config)
     shutil.copy(home.config.keys / "keyring.json", files / "old" / "keyring.json")
 
-    def plunder(backup: Backup, name: str) -> None:
-        data = files / f"data-{name}" / "data"
-        data.mkdir(parents=True)
-        with (
-            kept.path(backup, BASE).open("rb") as source,
-            tarfile.open(
-                fileobj=cast("IO[bytes]", Pipe(archive.opened(source, private, place(backup.backup_id, BASE)))), mode="r|"
-            ) as tar,
-        ):
-            extract(tar, data)
-        (data / "recovery.signal").touch()
-        with (data / "postgresql.auto.conf").open("a") as file:
-            file.write(
-                "\nrestore_command = 'false'\nrecovery_target = 'immediate'\nrecovery_target_action = 'promote'\narchive_command = '/bin/true'\n"
-            )
-        data.chmod(0o700)
-
     try:
-        plunder(old, "old")
+        plunder(home, files, old, "old")
         attacker = Attacker(files, home.config.keys)
         seen = attacker.rows({gone.subject, stays.subject})
         assert len(seen[gone.subject]) == 1
@@ -276,7 +278,7 @@ def test_who_holds_every_copy_and_todays_root_opens_nothing_that_ended(home: Hou
         home.finish_rotation()
 
         fresh = create(home.config, POLICY, home.embedded.admin_dsn)
-        plunder(fresh, "fresh")
+        plunder(home, files, fresh, "fresh")
         shutil.copy(home.config.keys / "keyring.json", files / "keyring.json")
         shutil.copytree(home.config.keys, files / "present")
         rings = attacker.keyrings()

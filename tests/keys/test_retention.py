@@ -4,12 +4,11 @@ brings them back."""
 from __future__ import annotations
 
 import shutil
-import tarfile
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
@@ -18,10 +17,8 @@ import pytest
 from armonika import policy
 from armonika.flows import retention
 from armonika.rules.retention import cutoff
-from armonika.supervisor.backup.catalogue import BASE, Backup
-from armonika.supervisor.backup.create import Pipe, catalogue_of, create, key_pair, place
-from armonika.supervisor.backup.restore import extract, restore
-from armonika.trust import archive
+from armonika.supervisor.backup.create import catalogue_of, create
+from armonika.supervisor.backup.restore import restore
 from armonika.trust.audit import certificate
 from armonika.trust.keys import Keyring, credentials
 from armonika.trust.keys.epochs import now
@@ -29,7 +26,7 @@ from armonika.trust.vault import Vault
 from armonika.trust.vault.retention import Expirer
 from armonika.trust.vault.types import Created, NewRecord
 from tests.keys.house import House, house
-from tests.keys.test_backup import Attacker, archived, opened, seal
+from tests.keys.test_backup import Attacker, archived, opened, plunder, seal
 
 POLICY = policy.load()
 MOMENT = timedelta(microseconds=1)
@@ -80,26 +77,6 @@ def job(home: House) -> int:
         return retention.run(expirer).ended
     finally:
         expirer.close()
-
-
-def plunder(home: House, files: Path, backup: Backup, name: str) -> None:
-    """A backup, unsealed and ready to be started by who stole it."""
-    private, _ = key_pair(home.config)
-    data = files / f"data-{name}" / "data"
-    data.mkdir(parents=True)
-    with (
-        catalogue_of(home.config).path(backup, BASE).open("rb") as source,
-        tarfile.open(
-            fileobj=cast("IO[bytes]", Pipe(archive.opened(source, private, place(backup.backup_id, BASE)))), mode="r|"
-        ) as tar,
-    ):
-        extract(tar, data)
-    (data / "recovery.signal").touch()
-    with (data / "postgresql.auto.conf").open("a") as file:
-        file.write(
-            "\nrestore_command = 'false'\nrecovery_target = 'immediate'\nrecovery_target_action = 'promote'\narchive_command = '/bin/true'\n"
-        )
-    data.chmod(0o700)
 
 
 def test_a_restore_from_before_the_end_does_not_bring_it_back(home: House) -> None:

@@ -164,7 +164,7 @@ async def read_people(request: Request[Any, Any, State], data: ReadPeople, state
     vault: AsyncVault = state.vault
     secret = token_of(request)
     asks = [Ask(secret, person, data.dataset, data.fields, data.purpose, data.reason, data.reference) for person in data.people]
-    return _answer([_shown(person, outcome) for person, outcome in zip(data.people, await vault.read_many(asks), strict=True)])
+    return _answer([_shown(outcome) for outcome in await vault.read_many(asks)])
 
 
 @post("/v1/people/erase", status_code=200, summary="Erase up to 1,000 people")
@@ -245,17 +245,15 @@ async def look_up_people(request: Request[Any, Any, State], data: LookUps, state
         Find(secret, data.dataset, "email", email, data.fields, data.purpose, data.reason, data.reference)
         for email in data.emails
     ]
-    return _answer(
-        [_shown(None if not outcome.records else outcome.records[0].subject, outcome) for outcome in await vault.find_many(finds)]
-    )
+    return _answer([_shown(outcome) for outcome in await vault.find_many(finds)])
 
 
-def _shown(person: UUID | None, outcome: Outcome) -> Result:
+def _shown(outcome: Outcome) -> Result:
     if outcome.error is not None:
         return _failed(outcome.error)
-    if person is None or not outcome.records:
+    if not outcome.records:
         return _failed(Refused("nothing here"))
-    return Result(200, person=tagged(person, outcome.records))
+    return Result(200, person=tagged(outcome.records[0].subject, outcome.records))
 
 
 @get("/v1/people/{person:uuid}/export", summary="Export a person as lines")

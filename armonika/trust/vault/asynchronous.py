@@ -22,6 +22,7 @@ from armonika.trust.vault.server import asyncpg_address
 from armonika.trust.vault.types import Actor, Ask, Created, Find, NewRecord, Origin, Outcome, Record, SecretHash
 
 T = TypeVar("T")
+A = TypeVar("A", Ask, Find)
 
 
 async def _as_it_is(_: Any) -> None:
@@ -91,10 +92,14 @@ class AsyncVault:
 
     async def read_many(self, asks: Sequence[Ask]) -> list[Outcome]:
         """One ask and one take for all; actors may differ; each item has its own records or error."""
-        results = await self._read_many(asks)
+        return await self._with_late(self._read_many, asks)
+
+    async def _with_late(self, run: Callable[[Sequence[A]], Awaitable[list[Outcome]]], asked: Sequence[A]) -> list[Outcome]:
+        """What `run` gives. Items whose keys moved to another epoch between take and opening are asked again: there they are."""
+        results = await run(asked)
         late = [number for number, outcome in enumerate(results) if isinstance(outcome.error, KeyUnavailable)]
         if late:
-            for number, outcome in zip(late, await self._read_many([asks[number] for number in late]), strict=True):
+            for number, outcome in zip(late, await run([asked[number] for number in late]), strict=True):
                 results[number] = outcome
         return results
 
@@ -138,12 +143,7 @@ class AsyncVault:
         for positions in shapes.values():
             asked = [finds[position] for position in positions]
             try:
-                outcomes = await self._again(partial(self._find_many, asked))
-                late = [number for number, outcome in enumerate(outcomes) if isinstance(outcome.error, KeyUnavailable)]
-                if late:
-                    again = await self._again(partial(self._find_many, [asked[number] for number in late]))
-                    for number, outcome in zip(late, again, strict=True):
-                        outcomes[number] = outcome
+                outcomes = await self._with_late(lambda some: self._again(partial(self._find_many, some)), asked)
             except VaultError as error:
                 outcomes = [Outcome(error=error)] * len(asked)
             for position, outcome in zip(positions, outcomes, strict=True):

@@ -186,7 +186,7 @@ class VaultReader:
             raise errors[0]
         ((_, ticket),) = self._store.rows(codec.ASK_FIND, asked, repeat=True)
         if ticket is None:
-            raise codec.verdict_error(2)
+            raise codec.verdict_error(codec.FORBIDDEN)
         found = self._take(catalogue, [secret], [ticket], [1]).get(0, [])
         if isinstance(found, VaultError):
             raise found

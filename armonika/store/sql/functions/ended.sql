@@ -28,9 +28,7 @@ BEGIN
     END IF;
     IF records_kept = 0 THEN DELETE FROM vault.record r WHERE r.subject_id = whom; END IF;
     SELECT count(*) INTO left_over FROM vault.record r WHERE r.subject_id = whom;
-    DELETE FROM vault.credential x WHERE x.subject_id = whom;
-    DELETE FROM vault.challenge x WHERE x.subject_id = whom;
-    DELETE FROM vault.session x WHERE x.actor = whom AND x.kind <> 'service';
+    PERFORM vault.end_sign_in(whom);
     UPDATE vault.subject x SET state = CASE WHEN left_over = 0 THEN 'erased' ELSE 'restricted' END, org_id = CASE WHEN left_over = 0 THEN NULL ELSE x.org_id END
         WHERE x.subject_id = whom;
     IF left_over = 0 THEN

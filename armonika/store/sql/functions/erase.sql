@@ -36,9 +36,7 @@ BEGIN
             INSERT INTO vault.erasing (subject_id, audit_id) VALUES (j.subject_id, n);
         END IF;
         INSERT INTO vault.ended (subject_id, audit_id, records, kept) VALUES (j.subject_id, n, gone, left_over);
-        DELETE FROM vault.credential x WHERE x.subject_id = j.subject_id;
-        DELETE FROM vault.challenge x WHERE x.subject_id = j.subject_id;
-        DELETE FROM vault.session x WHERE x.actor = j.subject_id AND x.kind <> 'service';
+        PERFORM vault.end_sign_in(j.subject_id);
         UPDATE vault.subject x SET state = CASE WHEN left_over = 0 THEN 'erased' ELSE 'restricted' END, org_id = CASE WHEN left_over = 0 THEN NULL ELSE x.org_id END
             WHERE x.subject_id = j.subject_id;
         IF left_over = 0 THEN INSERT INTO vault.tombstone (subject_id, audit_id, records) VALUES (j.subject_id, n, gone); END IF;
@@ -63,6 +61,14 @@ BEGIN
     IF NOT EXISTS (SELECT FROM vault.record r WHERE r.subject_id = e.subject_id) THEN DELETE FROM vault.erasing x WHERE x.subject_id = e.subject_id; END IF;
     RETURN gone;
 END $$;
+
+-- Nobody signs in as this person any more, and no letter's token works. Internal.
+CREATE OR REPLACE FUNCTION vault.end_sign_in(whom uuid) RETURNS void
+LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+    DELETE FROM vault.credential x WHERE x.subject_id = whom;
+    DELETE FROM vault.challenge x WHERE x.subject_id = whom;
+    DELETE FROM vault.session x WHERE x.actor = whom AND x.kind <> 'service';
+$$;
 
 -- Destroys records with their keys and look-ups, and keeps what a certificate and a restore need. Internal.
 CREATE OR REPLACE FUNCTION vault.end_records(entry bigint, whom uuid, which uuid[]) RETURNS int

@@ -38,13 +38,6 @@ BEGIN
     INSERT INTO vault.tombstone (subject_id, audit_id, records) VALUES (whom, entry, gone);
 END $$;
 
-CREATE OR REPLACE FUNCTION vault.end_sign_in(whom uuid) RETURNS void
-LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
-    DELETE FROM vault.credential x WHERE x.subject_id = whom;
-    DELETE FROM vault.challenge x WHERE x.subject_id = whom;
-    DELETE FROM vault.session x WHERE x.actor = whom AND x.kind <> 'service';
-$$;
-
 -- Raises unless the job may trust the clock: behind the newest entry or the job's own last time it went back (AR425); a week ahead of that time it
 -- may have jumped, and somebody must confirm it (AR426). Nothing is ended by a wrong clock that shows.
 CREATE OR REPLACE FUNCTION vault.check_clock(ran_at timestamptz, here timestamptz) RETURNS void
