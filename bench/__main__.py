@@ -186,7 +186,10 @@ def measure(people_count: int, seconds: float, others: Sequence[peers.Peer] = ()
         with peers.openbao() as beside:
             measured = {
                 peer.name: {
-                    str(clients): over_http(peer.port, [peer.request], clients, seconds)["per_second"] * peer.values
+                    str(clients): over_http(peer.port, peer.requests(int(seconds * 5000)), clients, seconds, once=peer.once)[
+                        "per_second"
+                    ]
+                    * peer.values
                     for clients in (1, 16, 64)
                 }
                 for peer in [*beside, *others]
@@ -249,7 +252,11 @@ def main() -> int:
             )
         for name, rates in result["peers"].items():
             ours = {
-                clients: (result["batches"]["64"]["read"] if "64" in name else result["http"][clients]["read"]["per_second"])
+                clients: (
+                    result["batches"]["64"]["read"]
+                    if "64" in name
+                    else result["http"][clients]["create" if "create" in name else "read"]["per_second"]
+                )
                 for clients in rates
             }
             print(

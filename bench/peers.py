@@ -12,6 +12,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,17 +20,28 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+UNIQUE = "{unique}"
 BAO = Path(sys.executable).parent / "bao"
 
 
 @dataclass(frozen=True)
 class Peer:
-    """One request of a peer, sent again and again; `values` are the values that one request opens or stores."""
+    """One request of a peer, sent again and again; `values` are the values that one request opens or stores. Where it says `{unique}`, each sending has
+    32 other characters."""
 
     name: str
     port: int
     request: str
     values: int = 1
+
+    @property
+    def once(self) -> bool:
+        """Whether a request may be sent but once."""
+        return UNIQUE in self.request
+
+    def requests(self, count: int) -> list[str]:
+        """What to send: `count` requests that differ, or the one."""
+        return [self.request.replace(UNIQUE, uuid.uuid4().hex) for _ in range(count)] if self.once else [self.request]
 
 
 def parse(line: str) -> Peer:
@@ -42,7 +54,7 @@ def parse(line: str) -> Peer:
     headers = {
         "Host": f"localhost:{parts.port}",
         "Content-Type": "application/json",
-        "Content-Length": str(len(body.encode())),
+        "Content-Length": str(len(body.replace(UNIQUE, "0" * 32).encode())),
     } | given.get("headers", {})
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")

@@ -40,6 +40,8 @@ def test_statements_name_each_parameter_once_and_in_order() -> None:
         ("ASK", 10),
         ("ASK_FIND", 10),
         ("TAKE", 3),
+        ("READ_AT_ONCE", 10),
+        ("FIND_AT_ONCE", 10),
         ("CREATE", 21),
         ("CORRECT", 13),
         ("ERASE", 5),

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
+from psycopg.types.composite import CompositeInfo, register_composite
 
 from armonika.trust import crypto
 from armonika.trust.vault import codec
@@ -113,10 +114,12 @@ class Stage:
             self.admin.execute("UPDATE vault.subject SET state = %s WHERE subject_id = %s", (state, made.subject))
         return made
 
-    def rows(self, door: str, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
-        """As the role of a door, in autocommit."""
+    def rows(self, door: str, statement: str, *parameters: object, taken: bool = False) -> list[tuple[Any, ...]]:
+        """As the role of a door, in autocommit. `taken`: what procedures give of `take` is wanted as rows."""
         if door not in self.raw:
             self.raw[door] = self.doors.raw(door, autocommit=True)
+        if taken:
+            register_composite(CompositeInfo.fetch(self.raw[door], "vault.taken"), self.raw[door])
         with self.raw[door].cursor(binary=True) as cursor:
             cursor.execute(codec.percent(statement).encode(), parameters)
             return cursor.fetchall()

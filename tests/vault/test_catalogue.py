@@ -47,7 +47,7 @@ def test_definer_procedures_do_not_exist_and_none_is_leakproof_or_parallel(doors
         doors,
         "SELECT proname FROM pg_proc WHERE pronamespace = 'vault'::regnamespace AND (proleakproof OR proparallel <> 'u' OR prokind = 'p' AND prosecdef)",
     )
-    assert {name for (name,) in found} <= {"keep", "fetch"}
+    assert {name for (name,) in found} <= {"keep"}
 
 
 def test_execute_is_granted_exactly_as_the_table_of_grants_says(doors: Doors) -> None:

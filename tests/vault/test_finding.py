@@ -188,3 +188,20 @@ def test_what_a_door_may_not_call_it_cannot(stage: Stage) -> None:
                       "SELECT vault.defer('a', NULL)"):  # fmt: skip
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             stage.rows("api", statement)
+
+
+def test_a_look_up_in_one_round_trip_carries_no_trust(stage: Stage, search: Search) -> None:
+    secret, email = stage.session(), address()
+    whom = stage.person(email=email).subject
+    words = search.words(secret, email, address())
+    assert stage.rows("api", codec.FIND_AT_ONCE, *words) == [([None, None], None)]
+    stage.allow(READ)
+    stage.allow(FIND)
+    last = stage.last()
+    ((tickets, taken),) = stage.rows("api", codec.FIND_AT_ONCE, *words, taken=True)
+    assert [tuple(row) for row in taken] == stage.take(secret, *tickets)
+    assert [row[1] for row in taken] == [whom]
+    assert [entry[:2] for entry in stage.entries(last)] == [(FIND, True)] * 2
+    with stage.doors.raw() as own, pytest.raises(psycopg.errors.InvalidTransactionTermination):
+        own.execute(codec.percent(codec.FIND_AT_ONCE).encode(), words)
+    assert len(stage.entries(last)) == 2

@@ -133,14 +133,17 @@ def test_a_door_takes_of_the_compartments_that_it_reads(stage: Stage) -> None:
 
 def test_ask_and_take_in_one_round_trip_carry_no_trust(stage: Stage) -> None:
     stage.allow(READ)
-    whom, secret = stage.person().subject, stage.session()
-    call = "CALL vault.fetch($1::bytea, $2::smallint, $3::smallint, $4::text, $5::uuid, $6::smallint, $7::bigint, NULL)"
-    words = (secret, stage.provide, stage.reason, "A-1", whom, stage.account.id, stage.name)
+    whom, gone, secret = stage.person().subject, uuid4(), stage.session()
+    who = [[secret], [READ], [stage.provide], [stage.reason], ["A-1"]]
+    what = [[stage.account.id], [stage.name]]
     last = stage.last()
-    (((record,),),) = stage.rows("api", call, *words)
-    assert (record["subject"], record["fields"]) == (str(whom), stage.name)
-    (entry,) = stage.entries(last)
-    assert entry[:2] == (READ, True)
-    assert stage.rows("api", call, *words[:4], uuid4(), *words[5:]) == [([],)]
+    ((tickets, verdicts, taken),) = stage.rows(
+        "api", codec.READ_AT_ONCE, *who, [whom, gone, whom], [None] * 3, *what, [1, 1, 1], taken=True
+    )
+    assert (tickets[1], verdicts) == (None, [0, 3, 0])
+    assert [tuple(row) for row in taken] == stage.take(secret, tickets[0], tickets[2])
+    assert sorted(entry[:2] for entry in stage.entries(last)) == [(READ, False), (READ, True), (READ, True)]
+    assert stage.rows("api", codec.READ_AT_ONCE, *who, [gone], [None], *what, [1]) == [([None], [3], None)]
     with stage.doors.raw() as own, pytest.raises(psycopg.errors.InvalidTransactionTermination):
-        own.execute(codec.percent(call).encode(), words)
+        own.execute(codec.percent(codec.READ_AT_ONCE).encode(), [*who, [whom], [None], *what, [1]])
+    assert len(stage.entries(last)) == 4

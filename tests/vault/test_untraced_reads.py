@@ -17,6 +17,8 @@ from uuid import UUID
 import psycopg
 import pytest
 
+from armonika.trust.vault import codec
+from armonika.trust.vault.types import Ask
 from tests.doors import Doors
 
 Attack = Callable[[Doors, UUID], int]
@@ -284,26 +286,19 @@ def test_a_ticket_is_of_one_actor_and_ten_seconds(doors: Doors) -> None:
         assert taken(cursor, sql, ticket) == 0
 
 
-def test_fetch_works_alone_and_never_inside_a_transaction(doors: Doors) -> None:
+def test_read_at_once_works_alone_and_never_inside_a_transaction(doors: Doors) -> None:
     subject = doors.person().subject
     catalogue = doors.api.catalogue
-    dataset = catalogue.dataset("account")
-    call = "CALL vault.fetch(%s::bytea, %s::smallint, %s::smallint, NULL, %s::uuid, %s::smallint, %s::bigint)"
-    parameters = (
-        doors.token,
-        catalogue.purpose("provide"),
-        catalogue.reason("integration"),
-        subject,
-        dataset.id,
-        dataset.mask(("name",)),
-    )
+    asked, _, _ = codec.ask_parameters(catalogue, [Ask(doors.token, subject, "account", ("name",), "provide", "integration")])
+    call = codec.percent(codec.READ_AT_ONCE).encode()
     with doors.raw(autocommit=True) as connection:
-        row = connection.execute(call, parameters).fetchone()
-        assert row is not None and len(row[0]) == 1  # type: ignore[arg-type]
+        row = connection.execute(call, asked).fetchone()
+        assert row is not None and row[2] is not None
     assert committed(doors, subject) == 1
     with doors.raw() as connection, pytest.raises(psycopg.errors.InvalidTransactionTermination):
         connection.execute("SELECT 1")
-        connection.execute(call, parameters)
+        connection.execute(call, asked)
+    assert committed(doors, subject) == 1
 
 
 def test_an_erased_or_restricted_person_is_not_taken_on_an_older_ticket(doors: Doors) -> None:

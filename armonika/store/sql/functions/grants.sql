@@ -5,7 +5,7 @@ INSERT INTO door_grant VALUES
     ('catalogue', '{site,console,api,worker,verifier,keeper,timpani}'), ('policies', '{site,console,api,verifier}'), ('policy_document', '{site,console,api,verifier}'),
     ('trust_report', '{site,console,api,verifier}'), ('publish_trust_report', '{verifier}'),
     ('ask', '{site,console,api,worker,verifier,keeper}'), ('ask_find', '{site,console,api,worker,verifier}'), ('take', '{site,console,api,worker,verifier,keeper}'),
-    ('fetch', '{site,console,api,worker,verifier}'),
+    ('read', '{site,console,api,worker,verifier}'), ('find', '{site,console,api,worker,verifier}'),
     ('create', '{site,console,api,verifier}'), ('correct', '{site,console,api,verifier}'), ('erase', '{site,console,api,worker,verifier}'), ('erase_records', '{console,api,worker,verifier}'),
     ('restrict', '{site,console,api,verifier}'), ('note_refusal', '{site,console,api,worker,verifier}'),
     ('describe', '{site,console,api,verifier}'), ('accesses', '{site,console,api,verifier}'),

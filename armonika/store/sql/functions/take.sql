@@ -39,13 +39,41 @@ BEGIN
     ORDER BY t.n, r.created_at, r.record_id;
 END $$;
 
--- ask; COMMIT; take in one round trip, for callers far from the server. An invoker's procedure: it carries no trust, and fails inside a transaction block.
-CREATE OR REPLACE PROCEDURE vault.fetch(secret bytea, purpose smallint, reason smallint, ref text, subject uuid, dataset smallint, mask bigint, INOUT rows jsonb DEFAULT NULL)
+DROP PROCEDURE IF EXISTS vault.fetch(bytea, smallint, smallint, text, uuid, smallint, bigint, jsonb);
+DO $$ BEGIN
+    IF to_regtype('vault.taken') IS NULL THEN
+        CREATE TYPE vault.taken AS (item int, subject uuid, record uuid, dataset smallint, kind smallint, epoch int, wrapped bytea, fields bigint, versions int[], ciphertexts bytea[]);
+    END IF;
+END $$;
+
+-- ask; COMMIT; take in one round trip. Procedures of the invoker: they carry no trust, and fail inside a transaction block. `tickets` and `verdicts` are by
+-- item, `taken` is NULL when nothing was.
+CREATE OR REPLACE PROCEDURE vault.read(secrets bytea[], whats smallint[], purposes smallint[], reasons smallint[], refs text[], subjects uuid[], records uuid[],
+    datasets smallint[], masks bigint[], shapes int[], INOUT tickets bigint[] DEFAULT NULL, INOUT verdicts smallint[] DEFAULT NULL, INOUT taken vault.taken[] DEFAULT NULL)
 LANGUAGE plpgsql AS $$
-DECLARE granted bigint;
+DECLARE granted bigint[]; holders int[];
 BEGIN
-    SELECT a.ticket INTO granted FROM vault.ask(ARRAY[secret], ARRAY[1]::smallint[], ARRAY[purpose], ARRAY[reason], ARRAY[ref], ARRAY[subject], ARRAY[NULL]::uuid[],
-        ARRAY[dataset], ARRAY[mask]) a;
+    SELECT array_agg(a.ticket), array_agg(a.verdict), array_agg(a.ticket) FILTER (WHERE a.ticket IS NOT NULL), array_agg(shapes[a.item]) FILTER (WHERE a.ticket IS NOT NULL)
+    INTO tickets, verdicts, granted, holders
+    FROM vault.ask(secrets, whats, purposes, reasons, refs, subjects, records, datasets, masks, shapes) a;
     COMMIT;
-    SELECT coalesce(jsonb_agg(to_jsonb(t)), '[]') INTO rows FROM vault.take(ARRAY[secret], ARRAY[granted]) t;
+    IF granted IS NOT NULL THEN
+        SELECT array_agg(ROW (t.item, t.subject, t.record, t.dataset, t.kind, t.epoch, t.wrapped, t.fields, t.versions, t.ciphertexts)::vault.taken) INTO taken
+        FROM vault.take(secrets, granted, holders) t;
+    END IF;
+END $$;
+
+-- ask_find; COMMIT; take in one round trip.
+CREATE OR REPLACE PROCEDURE vault.find(secret bytea, purpose smallint, reason smallint, ref text, dataset smallint, ordinal smallint, epochs int[], digests bytea[], mask bigint,
+    items int[], INOUT tickets bigint[] DEFAULT NULL, INOUT taken vault.taken[] DEFAULT NULL)
+LANGUAGE plpgsql AS $$
+DECLARE granted bigint[];
+BEGIN
+    SELECT array_agg(a.ticket), array_agg(a.ticket) FILTER (WHERE a.ticket IS NOT NULL) INTO tickets, granted
+    FROM vault.ask_find(secret, purpose, reason, ref, dataset, ordinal, epochs, digests, mask, items) a;
+    COMMIT;
+    IF granted IS NOT NULL THEN
+        SELECT array_agg(ROW (t.item, t.subject, t.record, t.dataset, t.kind, t.epoch, t.wrapped, t.fields, t.versions, t.ciphertexts)::vault.taken) INTO taken
+        FROM vault.take(ARRAY[secret], granted, array_fill(1, ARRAY[cardinality(granted)])) t;
+    END IF;
 END $$;
