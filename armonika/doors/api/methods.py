@@ -1,0 +1,53 @@
+"""HEAD and OPTIONS for every path (RFC 9110 §9.1, §9.3.2, §9.3.7).
+
+The framework answers HEAD with 405, and OPTIONS with the first method that a path was given; its 405 names them all.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar.types import ASGIApp, Receive, Send
+
+_UNKNOWN = "ARMONIKA-OPTIONS"
+"""A method that no path has."""
+
+
+class Methods:
+    """An ASGI application before another."""
+
+    def __init__(self, following: Any) -> None:
+        self._following: ASGIApp = following
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        asked = scope["method"] if scope["type"] == "http" else ""
+        if asked == "GET":
+            await self._following(scope, receive, send)
+            return
+        if asked == "HEAD":
+            scope = {**scope, "method": "GET"}
+        elif asked == "OPTIONS":
+            scope = {**scope, "method": _UNKNOWN}
+
+        async def told(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [_with_head(name, value) for name, value in message["headers"]]
+                if asked == "OPTIONS" and message["status"] == 405:
+                    message["status"] = 204
+                    # RFC 9110 §8.6: a 204 has no Content-Length.
+                    message["headers"] = [
+                        (name, value) for name, value in message["headers"] if not name.lower().startswith(b"content-")
+                    ]
+            elif message["type"] == "http.response.body" and asked in ("HEAD", "OPTIONS"):
+                message["body"] = b""
+            await send(message)
+
+        await self._following(scope, receive, told)
+
+
+def _with_head(name: bytes, value: bytes) -> tuple[bytes, bytes]:
+    """Where GET is allowed, HEAD is."""
+    if name.lower() != b"allow":
+        return name, value
+    allowed = {method.strip() for method in value.split(b",")} | {b"OPTIONS"}
+    return name, b", ".join(sorted(allowed | ({b"HEAD"} if b"GET" in allowed else set())))
