@@ -68,20 +68,28 @@ def read_checkpoint(raw: bytes, vkey: str) -> tuple[str, int, bytes]:
         name, identity, encoded = vkey.strip().split("+", 2)
         key = base64.b64decode(encoded, validate=True)
         body, _, signatures = raw.decode().partition("\n\n")
-        origin, size_text, root_text = (body + "\n").splitlines()[:3]
+        origin, size_text, root_text = (body + "\n").split("\n")[:3]
         root = base64.b64decode(root_text, validate=True)
         if key[:1] != b"\x01" or hashlib.sha256(name.encode() + b"\n" + key).digest()[:4].hex() != identity:
             raise Broken("log.vkey is no Ed25519 verifier key")
         if not size_text.isascii() or not size_text.isdigit() or str(int(size_text)) != size_text or len(root) != 32:
             raise Broken("the checkpoint has no canonical size or root")
-        for line in signatures.splitlines():
-            mark, signer, value = line.split(" ", 2)
+        if not signatures.endswith("\n"):
+            raise Broken("the checkpoint is cut off")
+        signed = False
+        for line in signatures[:-1].split("\n"):
+            mark, signer, value = line.split(" ")
             blob = base64.b64decode(value, validate=True)
-            if mark == "\u2014" and signer == name and blob[:4].hex() == identity:
+            if mark != "\u2014" or not signer or len(blob) < 5:
+                raise Broken("a signature line of the checkpoint cannot be read")
+            # Each one of the known key must hold: a note with one that does not is malformed (c2sp.org/signed-note).
+            if signer == name and blob[:4].hex() == identity:
                 crypto.ed25519_verify(key[1:], blob[4:], (body + "\n").encode())
-                if origin != name:
-                    raise Broken("the checkpoint is of another log")
-                return origin, int(size_text), root
+                signed = True
+        if signed:
+            if origin != name:
+                raise Broken("the checkpoint is of another log")
+            return origin, int(size_text), root
     except crypto.Unauthentic:
         raise Broken("the checkpoint's signature is not the log's") from None
     except (ValueError, UnicodeDecodeError, IndexError):
