@@ -1,6 +1,7 @@
-"""HEAD and OPTIONS for every path (RFC 9110 §9.1, §9.3.2, §9.3.7).
+"""What every path owes to every request: HEAD and OPTIONS (RFC 9110 §9.1, §9.3.2, §9.3.7), and one Host (RFC 9112 §3.2).
 
-The framework answers HEAD with 405, and OPTIONS with the first method that a path was given; its 405 names them all.
+The framework answers HEAD with 405, and OPTIONS with the first method that a path was given; its 405 names them all. The server takes a request with no
+Host, or with two, of which a guard before this door could have judged by the one that this door does not mean.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from litestar.types import ASGIApp, Receive, Send
+
+from armonika.doors.api.problems import document
 
 _UNKNOWN = "ARMONIKA-OPTIONS"
 """A method that no path has."""
@@ -21,6 +24,14 @@ class Methods:
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         asked = scope["method"] if scope["type"] == "http" else ""
+        # The server puts an empty one where there is none.
+        if (
+            asked
+            and scope["http_version"] == "1.1"
+            and [bool(value) for name, value in scope["headers"] if name == b"host"] != [True]
+        ):
+            await _refuse(send)
+            return
         if asked == "GET":
             await self._following(scope, receive, send)
             return
@@ -43,6 +54,17 @@ class Methods:
             await send(message)
 
         await self._following(scope, receive, told)
+
+
+async def _refuse(send: Send) -> None:
+    body = document(400, "http", "Send exactly one Host header.")
+    headers = [
+        (b"content-type", b"application/problem+json"),
+        (b"cache-control", b"no-store"),
+        (b"content-length", b"%d" % len(body)),
+    ]
+    await send({"type": "http.response.start", "status": 400, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 def _with_head(name: bytes, value: bytes) -> tuple[bytes, bytes]:
