@@ -13,6 +13,7 @@ from armonika.doors.api.conditions import MOST_SEEN, NEWEST, seen
 from armonika.trust.vault.errors import VersionConflict
 from tests.api.test_api import READ, USE, api, create, problem  # noqa: F401 (a fixture)
 from tests.api.test_batches import people
+from tests.api.test_hostile import status, talk
 from tests.live import Live
 
 
@@ -121,3 +122,32 @@ def test_a_batch_that_is_sent_again_is_looked_up_and_not_made_again(api: httpx.C
     assert [answer[0], answer[2]] == [first["results"][0], first["results"][2]]
     more = {**USE, "people": [*batch["people"][:3], *people(2)]}
     assert [result["status"] for result in api.post("/v1/people/batch", json=more, headers={"Idempotency-Key": f'"{uuid4()}"'}).json()["results"]] == [409, 409, 409, 201, 201]  # fmt: skip
+
+
+def test_a_request_has_one_host(live: Live) -> None:
+    """RFC 9112 §3.2: 400 for a request of HTTP/1.1 that lacks it or has it twice. HTTP/1.0 had none."""
+    for hosts, version, wanted in ((1, b"1.1", 200), (0, b"1.1", 400), (2, b"1.1", 400), (0, b"1.0", 200)):
+        for verb in (b"GET", b"HEAD", b"OPTIONS"):
+            lines = b"Connection: close\r\n" + b"Host: localhost\r\n" * hosts
+            said = status(talk(live, verb + b" /v1/policy HTTP/" + version + b"\r\n" + lines + b"\r\n"))
+            if version == b"1.1":
+                assert said == (204 if verb == b"OPTIONS" and wanted == 200 else wanted)
+            else:
+                assert said == 0, "answered as HTTP/1.0"
+
+
+def test_a_dataset_of_another_door_fails_alone(api: httpx.Client) -> None:  # noqa: F811
+    other = {"dataset": "applicant", "values": {"name": "N"}}
+    answer = api.post("/v1/people/batch", json={**USE, "people": [people(1)[0], other, people(1)[0]]})
+    assert answer.status_code == 200, answer.text
+    first, refused, last = (result["status"] for result in answer.json()["results"])
+    assert (first, last) == (201, 201)
+    assert refused >= 400
+
+
+def test_what_an_export_answers_is_described(api: httpx.Client) -> None:  # noqa: F811
+    person = f"/v1/people/{create(api)['id']}"
+    assert api.put(f"{person}/restriction", json=USE).status_code == 200
+    problem(api.get(f"{person}/export", params=USE), 423)
+    operation = api.get("/schema/openapi.json").json()["paths"]["/v1/people/{person}/export"]["get"]
+    assert "423" in operation["responses"]

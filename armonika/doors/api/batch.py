@@ -104,7 +104,8 @@ class Results(msgspec.Struct):
 
 
 _ENCODE = msgspec.json.Encoder().encode
-_OWN = (Duplicate, Undeclared, Invalid)
+_OWN = (Duplicate, Undeclared, Invalid, KeyUnavailable)
+"""What one item can spoil: a value, or a dataset that is not declared or whose keys are another door's."""
 
 
 def _failed(error: Exception) -> Result:

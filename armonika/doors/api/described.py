@@ -51,6 +51,7 @@ _OWN = {
     "restrict_person": (412,),
     "lift_restriction": (412,),
     "look_up": (423,),
+    "export_person": (423,),
 }
 _HEADERS = {
     "RateLimit-Policy": "The quota of this token, in requests and items of batches, and its window in seconds (draft-ietf-httpapi-ratelimit-headers-10).",
