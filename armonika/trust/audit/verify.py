@@ -145,7 +145,12 @@ def stored_in(fetch: Callable[[str], bytes | None], size: int) -> Callable[[int,
         tile, at = divmod(index, 256)
         if level not in held or held[level][0] != tile:
             width = min(256, (size >> 8 * level) - tile * 256)
-            content = fetch(f"tile/{level}/{tile_name(tile)}" + (f".p/{width}" if width < 256 else ""))
+            name = f"tile/{level}/{tile_name(tile)}"
+            content = fetch(name + (f".p/{width}" if width < 256 else ""))
+            if content is None and width < 256:
+                # A log may remove a partial tile when the full one is there (c2sp.org/tlog-tiles), between the checkpoint and this request too.
+                whole = fetch(name)
+                content = whole[: width * 32] if whole is not None and len(whole) == 256 * 32 else None
             held[level] = tile, content if content is not None and len(content) == width * 32 else None
         content = held[level][1]
         return None if content is None else content[at * 32 : at * 32 + 32]
