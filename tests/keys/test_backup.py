@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import tempfile
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -390,31 +389,6 @@ def test_damaged_backups_and_impossible_restores_say_what_is_wrong(home: House, 
     (kept.path(backup, LOG)).unlink()
     with pytest.raises(BackupError, match="missing"):
         verify(home.config, backup)
-
-
-def test_backups_that_may_not_be_read_are_not_none() -> None:
-    folder = Path(tempfile.mkdtemp(prefix="armonika-backups-", dir="/var/tmp"))
-    try:
-        folder.chmod(0o755)
-        (folder / "20261125T000000-aaaaaa").mkdir(mode=0o700)
-        (folder / "a file").write_text("")
-        assert Catalogue(folder).all() == [], "an unfinished one counts for nothing"
-        assert Catalogue(folder / "nothing").all() == []
-        root = os.geteuid() == 0
-        if root:
-            os.seteuid(65534)
-        else:
-            (folder / "20261125T000000-aaaaaa").chmod(0)
-        try:
-            with pytest.raises(PermissionError):
-                Catalogue(folder).all()
-        finally:
-            if root:
-                os.seteuid(0)
-            else:
-                (folder / "20261125T000000-aaaaaa").chmod(0o700)
-    finally:
-        shutil.rmtree(folder)
 
 
 def test_an_archive_that_reaches_outside_is_refused(tmp_path: Path) -> None:
