@@ -6,6 +6,7 @@ import base64
 import binascii
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 import msgspec
@@ -25,7 +26,7 @@ class Answer:
     body: bytes = field(repr=False)
 
 
-class _Problem(msgspec.Struct):
+class _Told(msgspec.Struct):
     type: str = "about:blank"
     title: str = "Failed"
     status: int = 0
@@ -39,7 +40,7 @@ class Result(msgspec.Struct):
     made: Made | None = None
     person: Person | None = None
     entry: int | None = None
-    problem: _Problem | None = None
+    problem: _Told | None = None
 
 
 class _Results(msgspec.Struct):
@@ -54,16 +55,32 @@ class Found(msgspec.Struct):
 
 def problem(answer: Answer) -> Problem | UnexpectedAnswer:
     """The error that an answer of 300 or more is."""
+    error = _problem(answer)
+    error.retry_after = retry_after(answer.headers)
+    return error
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds from a Retry-After in either of its forms (RFC 9110 §10.2.3). A date counts from the answer's own Date, so that no clock is needed."""
+    value = headers.get("retry-after", "").strip()
+    if value.isascii() and value.isdigit():
+        return float(value[:9])
+    try:
+        return max(0.0, (parsedate_to_datetime(value) - parsedate_to_datetime(headers.get("date", ""))).total_seconds())
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _problem(answer: Answer) -> Problem | UnexpectedAnswer:
     if not answer.headers.get("content-type", "").startswith("application/problem+json"):
         return UnexpectedAnswer(
             f"status {answer.status} without a problem document: is this the machine API's address?", answer.status
         )
     try:
-        told = decode(answer, _Problem)
+        told = decode(answer, _Told)
     except UnexpectedAnswer as error:
         return error
-    wait = answer.headers.get("retry-after", "")
-    return _error(told, answer.status, float(wait) if wait.isascii() and wait.isdigit() else None)
+    return _error(told, answer.status)
 
 
 def record_of(line: bytes) -> Record:
@@ -79,9 +96,9 @@ def decode(answer: Answer, kind: type[T]) -> T:
         raise UnexpectedAnswer(f"status {answer.status} with a body that is not of the documented form", answer.status) from None
 
 
-def _error(told: _Problem, status: int, retry_after: float | None = None) -> Problem:
+def _error(told: _Told, status: int) -> Problem:
     code = told.type.rpartition(":")[2]
-    return BY_CODE.get(code, Problem)(status, code, told.title, told.detail, retry_after)
+    return BY_CODE.get(code, Problem)(status, code, told.title, told.detail)
 
 
 def person_of(answer: Answer) -> Person:

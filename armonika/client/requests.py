@@ -172,5 +172,8 @@ def _post(path: str, body: Mapping[str, Any], parse: Callable[[Answer], T]) -> C
 
 
 def _keyed(call: Call[T], key: str | None) -> Call[T]:
-    """With an Idempotency-Key (draft-ietf-httpapi-idempotency-key-header), a random one by default: the server does it once however often it comes."""
+    """With an Idempotency-Key (draft-ietf-httpapi-idempotency-key-header), a random one by default: the server does it once however often it comes.
+    Raises ValueError for a key that no header can hold."""
+    if key is not None and not (1 <= len(key) <= 255 and key.isascii() and key.isprintable()):
+        raise ValueError("an Idempotency-Key has 1 to 255 printable ASCII characters")
     return replace(call, headers={**call.headers, "Idempotency-Key": f'"{uuid4()}"' if key is None else key}, repeatable=True)

@@ -19,5 +19,5 @@ class Retry:
         """Seconds to wait after `sent` sendings, at least what the server asked for; None to give up."""
         if sent >= self.attempts or (retry_after or 0.0) > self.longest:
             return None
-        drawn = random.uniform(0.0, min(self.longest, self.first * 2.0 ** (sent - 1)))  # noqa: S311 (spreads load; guards nothing)
+        drawn = random.uniform(0.0, min(self.longest, self.first * 2.0 ** min(sent - 1, 64)))  # noqa: S311 (spreads load; guards nothing)
         return (retry_after or 0.0) + drawn

@@ -58,6 +58,42 @@ def test_a_creation_keeps_its_key_and_waits_as_long_as_it_is_told() -> None:
 
 
 @pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "120"}, 120.0), ({"retry-after": "Wed, 25 Nov 2026 10:02:00 GMT", "date": "Wed, 25 Nov 2026 10:00:00 GMT"}, 120.0),
+        ({"retry-after": "Wed, 25 Nov 2026 09:00:00 GMT", "date": "Wed, 25 Nov 2026 10:00:00 GMT"}, 0.0), ({}, None), ({"retry-after": "-1"}, None),
+        ({"retry-after": "Wed, 25 Nov 2026 10:02:00 GMT"}, None), ({"retry-after": "soon", "date": "Wed, 25 Nov 2026 10:00:00 GMT"}, None),
+        ({"retry-after": "9" * 5000}, 999999999.0),
+    ],
+)  # fmt: skip
+def test_a_wait_is_that_of_the_answer_whoever_gave_it(headers: dict[str, str], seconds: float | None) -> None:
+    """A proxy that says 503 with no problem document asks for patience too; a date is the other form (RFC 9110 §10.2.3)."""
+    for body, kind in (
+        (b"<html>", "text/html"),
+        (b'{"type":"urn:armonika:problem:store-unavailable"}', "application/problem+json"),
+    ):
+        steps = course(requests.policy(), Retry())
+        next(steps)
+        answer = Answer(503, {"content-type": kind, **headers}, body)
+        if seconds and seconds > Retry().longest:
+            with pytest.raises(errors.ArmonikaError) as caught:
+                steps.send(answer)
+            assert caught.value.retry_after == seconds
+        else:
+            assert isinstance(steps.send(answer), float)
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "a\r\nb", "\u00e9", "a\x00", "a\x7f"])
+def test_a_key_that_no_header_can_hold_is_no_broken_connection(key: str) -> None:
+    with pytest.raises(ValueError, match="1 to 255 printable"):
+        requests.create(NewPerson("account", {"name": "N"}), USE, key)
+
+
+def test_a_patient_program_may_try_for_hours() -> None:
+    assert Retry(attempts=5000).pause(4000, None) is not None
+
+
+@pytest.mark.parametrize(
     ("reply", "kind"),
     [
         (told(429, "quota-exceeded", retry_after="1"), errors.QuotaExceeded), (told(500, "http"), errors.Rejected), (told(409, "duplicate"), errors.Duplicate),

@@ -18,8 +18,11 @@ import pytest
 from armonika.doors.cli import audit, audit_online
 from armonika.trust import crypto
 from armonika.trust.audit.sealer import Sealer
+from armonika.trust.audit.tiles import tile_path
 from armonika.trust.audit.verify import verify
+from armonika.trust.audit.verify_tiles import verify_tiles
 from tests.audit.rows import Rows
+from tests.audit.test_proofs import Log
 from tests.doors import Doors
 from tests.live import CHECKOUT, Live
 
@@ -219,3 +222,21 @@ def test_a_row_that_a_superuser_slips_in_behind_the_sealer_is_named(doors: Doors
         )
         assert {n for (n,) in admin.execute(audit._STRAYS)} - before == {number}
         admin.rollback()
+
+
+def test_a_partial_tile_may_have_become_a_full_one_since_the_checkpoint() -> None:
+    """c2sp.org/tlog-tiles: partial tiles may go when the full one is there. What the full one says is held against the root all the same."""
+    small, large, other = Log(300), Log(512), Log(512)
+    del small.files[tile_path(0, 1, 44)]
+    report = verify_tiles(lambda name: small.files.get(name) or large.files.get(name), small.checkpoint, small.vkey)
+    assert (report.findings, report.entries) == ([], 300)
+    changed = dict(other.files)
+    changed[tile_path(0, 1)] = b"x" * 8192
+    assert (
+        "root" in verify_tiles(lambda name: small.files.get(name) or changed.get(name), small.checkpoint, small.vkey).findings[0]
+    )
+    changed[tile_path(0, 1)] = b"x" * 8191
+    assert (
+        "missing"
+        in verify_tiles(lambda name: small.files.get(name) or changed.get(name), small.checkpoint, small.vkey).findings[0]
+    )

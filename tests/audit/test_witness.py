@@ -91,6 +91,28 @@ def test_forks_and_bad_requests_have_their_answers_and_change_nothing(log: Log, 
     assert fresh.add_checkpoint(b"old 0\n\n" + checkpoint(log, 0, b"r" * 32), NOW)[0] == 422, "an empty tree has one root"
 
 
+def test_every_signature_of_a_known_key_must_hold_and_others_are_passed_over(log: Log, tmp_path: Path) -> None:
+    """c2sp.org/tlog-witness: 403 when "a signature line's key name and ID match a trusted key but the signature itself fails to verify"."""
+    good = checkpoint(log, 100)
+    body, line = good.partition(b"\n\n")[0] + b"\n\n", good.partition(b"\n\n")[2]
+    raw = bytearray(base64.b64decode(line.split(b" ")[2]))
+    raw[10] ^= 1
+    damaged = "\u2014 ".encode() + ORIGIN.encode() + b" " + base64.b64encode(bytes(raw)) + b"\n"
+    unknown = "\u2014 other.example AAAABBBB\n".encode() + "\u2014 ".encode() + ORIGIN.encode() + b" AAAABBBB\n"
+    for number, (signatures, status) in enumerate(
+        ((line + damaged, 403), (damaged + line, 403), (unknown, 403), (line + b"junk\n", 403), (line + b"\n", 403), (b"junk\n" + line, 403),
+         (unknown + line, 200), (line + unknown, 200), (unknown * 8 + line, 200))
+    ):  # fmt: skip
+        witness = Witness(tmp_path / str(number), "w.example", {ORIGIN: log.vkey})
+        answer = witness.add_checkpoint(b"old 0\n\n" + body + signatures, NOW)
+        assert answer[0] == status, signatures
+        if status == 200:
+            kept = witness.checkpoint(hashlib.sha256(ORIGIN.encode()).hexdigest())
+            assert kept is not None
+            assert line in kept
+            assert kept.endswith(answer[2])
+
+
 def test_it_remembers_over_a_restart_and_two_processes_cosign_once(log: Log, tmp_path: Path) -> None:
     first = Witness(tmp_path, "w.example", {ORIGIN: log.vkey})
     keys = first.vkeys()

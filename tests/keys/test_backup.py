@@ -350,9 +350,16 @@ def test_a_certificate_verifies_offline_and_every_change_of_it_is_refused(home: 
     ):  # fmt: skip
         with pytest.raises(ProofRefused):
             certificate.verify(json.dumps(content | change), vkey)
-    for nonsense in ("", "[]", "null", "{}", text[:100]):
+    for nonsense in ("", "[]", "null", "{}", text[:100], "[" * 200_000):
         with pytest.raises(ProofRefused):
             certificate.verify(nonsense, vkey)
+    # One key named twice in the place of two: the other could be alive.
+    named = [line for line in content["register"] if line["record"]]
+    rest = [line for line in content["register"] if not line["record"]]
+    assert len(named) == 2
+    for padded in ([named[0], named[0], *rest], [named[0], *named, *rest], [*named, *rest, *rest]):
+        with pytest.raises(ProofRefused):
+            certificate.verify(json.dumps(content | {"register": padded}), vkey)
 
 
 def test_damaged_backups_and_impossible_restores_say_what_is_wrong(home: House, tmp_path: Path) -> None:

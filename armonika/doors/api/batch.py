@@ -15,6 +15,7 @@ from litestar.params import Parameter
 from litestar.response import Stream
 
 from armonika.doors.api import once
+from armonika.doors.api.conditions import NEWEST
 from armonika.doors.api.meter import count_items
 from armonika.doors.api.people import NO_STORE, Email, Name, PersonMade, PersonOut, Use, Values, shown, tagged, token_of
 from armonika.doors.api.problems import content_of
@@ -70,7 +71,7 @@ class Correction(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     record: UUID
     dataset: Name
     values: Values
-    versions: dict[Name, Annotated[int, msgspec.Meta(ge=1)]] | None = None
+    versions: dict[Name, Annotated[int, msgspec.Meta(ge=1, le=NEWEST)]] | None = None
 
 
 class CorrectPeople(Use, forbid_unknown_fields=True, kw_only=True):
@@ -103,7 +104,8 @@ class Results(msgspec.Struct):
 
 
 _ENCODE = msgspec.json.Encoder().encode
-_OWN = (Duplicate, Undeclared, Invalid)
+_OWN = (Duplicate, Undeclared, Invalid, KeyUnavailable)
+"""What one item can spoil: a value, or a dataset that is not declared or whose keys are another door's."""
 
 
 def _failed(error: Exception) -> Result:
@@ -133,7 +135,29 @@ async def create_people(request: Request[Any, Any, State], data: CreatePeople, s
         )
         for number, item in enumerate(data.people)
     ]
-    return _answer(await _create(vault, secret, data, news, key))
+    return _answer(await _create_or_find(vault, secret, data, news, key))
+
+
+async def _create_or_find(
+    vault: AsyncVault, secret: SecretHash, use: Use, news: Sequence[NewRecord], key: bytes | None
+) -> list[Result]:
+    """A batch that is sent again is mostly there already: what the first one made is looked up, and only the rest is halved."""
+    try:
+        return [_made(one) for one in await vault.create(secret, use.purpose, use.reason, news, use.reference)]
+    except _OWN as error:
+        if key is None or len(news) == 1 or not isinstance(error, Duplicate):
+            return await _create(vault, secret, use, news, key)
+    results: list[Result | None] = []
+    for new in news:
+        try:
+            results.append(_made(*await once.before(vault, secret, [new], key)))
+        except Duplicate:
+            results.append(None)
+        except VaultError as found:
+            results.append(_failed(found))
+    left = [new for new, result in zip(news, results, strict=True) if result is None]
+    rest = iter(await _create(vault, secret, use, left, key) if left else ())
+    return [result or next(rest) for result in results]
 
 
 async def _create(vault: AsyncVault, secret: SecretHash, use: Use, news: Sequence[NewRecord], key: bytes | None) -> list[Result]:

@@ -47,8 +47,11 @@ _OWN = {
     "create_person": (409, 423),
     "read_person": (423,),
     "correct_person": (409, 412, 423),
-    "erase_person": (423,),
+    "erase_person": (412, 423),
+    "restrict_person": (412,),
+    "lift_restriction": (412,),
     "look_up": (423,),
+    "export_person": (423,),
 }
 _HEADERS = {
     "RateLimit-Policy": "The quota of this token, in requests and items of batches, and its window in seconds (draft-ietf-httpapi-ratelimit-headers-10).",
@@ -63,7 +66,7 @@ _PARAMETERS = {
         ("create_person", "create_people"), {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
         "The same request under the same key is done once (draft-ietf-httpapi-idempotency-key-header).",
     ),
-    "If-Match": (("correct_person",), {"type": "string", "minLength": 1}, "The ETag of the read that is corrected, or `*` (RFC 9110 §13.1.1)."),
+    "If-Match": (("correct_person",), {"type": "string", "minLength": 1}, "The ETag of the read that is corrected, a list of such, or `*` (RFC 9110 §13.1.1)."),
 }  # fmt: skip
 
 

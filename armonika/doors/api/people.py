@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -12,6 +14,7 @@ from litestar.datastructures import State
 from litestar.params import Parameter
 
 from armonika.doors.api import once
+from armonika.doors.api.conditions import seen, unconditional
 from armonika.doors.api.creations import Creations
 from armonika.doors.api.gather import Gatherer
 from armonika.trust.vault import AsyncVault, secret_hash
@@ -150,23 +153,6 @@ def etag(records: Sequence[Record]) -> str:
     )
 
 
-def seen(headers: Sequence[str], record: UUID, changes: Mapping[str, str]) -> dict[str, int] | None:
-    """The versions that the caller saw of what it changes, from If-Match; None without the header or for `*`. Raises VersionConflict.
-
-    A field that the read did not cover counts as absent then: version 0.
-    """
-    if not headers or [header.strip() for header in headers] == ["*"]:
-        return None
-    for tag in ",".join(headers).replace('", ', '",').split('",'):
-        name, _, versions = next(
-            (part for part in tag.strip().strip('"').split(";") if part.startswith(record.hex)), ""
-        ).partition(":")
-        if name and not tag.strip().startswith("W/"):
-            held = dict(pair.partition("=")[::2] for pair in versions.split(","))
-            return {field: int(held.get(field, "0")) if held.get(field, "0").isdecimal() else -1 for field in changes}
-    raise VersionConflict("If-Match names no version of this record: read it again")
-
-
 NO_STORE = {"Cache-Control": "no-store"}
 
 
@@ -217,7 +203,8 @@ async def read_person(
 async def correct_person(request: Request[Any, Any, State], person: UUID, data: CorrectPerson, state: State) -> Response[bytes]:
     """Corrects values of one record. 409 when a unique value is taken; 412 when a value changed since the read whose ETag is sent as If-Match."""
     vault: AsyncVault = state.vault
-    number = await vault.correct(
+    correct = partial(
+        vault.correct,
         token_of(request),
         person,
         data.record,
@@ -226,9 +213,16 @@ async def correct_person(request: Request[Any, Any, State], person: UUID, data: 
         data.reason,
         data.reference,
         dataset=data.dataset,
-        expected=seen(request.headers.getall("if-match", []), data.record, data.values),
         origin="organisation",
     )
+    alternatives = seen(request.headers.getall("if-match", []), data.record, data.values)
+    *others, last = (None,) if alternatives is None else alternatives
+    for expected in others:
+        with contextlib.suppress(VersionConflict):
+            number = await correct(expected=expected)
+            break
+    else:
+        number = await correct(expected=last)
     return Response(_ENCODE(Done(number)), media_type="application/json", headers=NO_STORE)
 
 
@@ -236,9 +230,11 @@ async def correct_person(request: Request[Any, Any, State], person: UUID, data: 
 async def erase_person(
     request: Request[Any, Any, State], person: UUID, state: State, purpose: Annotated[str, Parameter(max_length=64)], reason: Annotated[str, Parameter(max_length=64)],
 ) -> Response[bytes]:  # fmt: skip
-    """Destroys the keys and records of a person. 404 when there is nobody."""
+    """Destroys the keys and records of a person. 404 when there is nobody; 412 for an If-Match other than `*`, for a person as a whole has no version."""
     vault: AsyncVault = state.vault
-    ((_, entry, erased, kept),) = await vault.erase(token_of(request), [person], purpose, reason)
+    secret = token_of(request)
+    unconditional(request.headers.getall("if-match", []))
+    ((_, entry, erased, kept),) = await vault.erase(secret, [person], purpose, reason)
     return Response(_ENCODE(Done(entry, erased, kept)), media_type="application/json", headers=NO_STORE)
 
 
@@ -256,7 +252,9 @@ async def lift_restriction(request: Request[Any, Any, State], person: UUID, data
 
 async def _restriction(request: Request[Any, Any, State], person: UUID, data: Use, state: State, on: bool) -> Response[bytes]:
     vault: AsyncVault = state.vault
-    number = await vault.restrict(token_of(request), person, on, data.purpose, data.reason, data.reference)
+    secret = token_of(request)
+    unconditional(request.headers.getall("if-match", []))
+    number = await vault.restrict(secret, person, on, data.purpose, data.reason, data.reference)
     return Response(_ENCODE(Done(number)), media_type="application/json", headers=NO_STORE)
 
 

@@ -78,7 +78,8 @@ def of_vault(request: Request[Any, Any, Any], error: VaultError) -> Response[byt
 def of_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     """An error of the framework: unreadable body, unknown path, wrong method."""
     headers = {name: value for name, value in (error.headers or {}).items() if name.lower() == "allow"}
-    return problem(error.status_code, "http", None, headers)
+    # A 404 may be kept by any cache that is not told otherwise (RFC 9110 §15.5.5), and a tile that is not there yet is there a second later.
+    return problem(error.status_code, "http", None, headers | {"Cache-Control": "no-store"})
 
 
 def of_any(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

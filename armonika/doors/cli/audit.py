@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     except audit_online.Unreachable as error:
         print(f"armonika: {error}.", file=sys.stderr)
         return 2
-    except (OSError, KeyFileError, psycopg.OperationalError) as error:
+    except (OSError, UnicodeError, KeyFileError, psycopg.OperationalError) as error:
         print(
             f"armonika: cannot verify: {error}. Is the system running (`make run`)? An exported folder is checked with --folder.",
             file=sys.stderr,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import sys
 import urllib.error
-import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def fetch(base: str, name: str) -> bytes | None:
         if error.code == 404:
             return None
         raise Unreachable(f"{base} answers {error.code} for {name}") from None
-    except (urllib.error.URLError, OSError, ValueError) as error:
+    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
         raise Unreachable(
             f"{base} does not answer: {getattr(error, 'reason', error)}. Check the address: it ends in /log"
         ) from None
@@ -37,9 +37,18 @@ def fetch(base: str, name: str) -> bytes | None:
     return content
 
 
+def _older(kept: Path | None, keep: Path | None) -> bytes | None:
+    """The checkpoint that the log must extend. It may be missing only at the first look, which writes it: without it a log that was cut off or forked
+    looks whole. Raises OSError."""
+    if kept is not None and kept == keep and not kept.exists():
+        print(f"armonika: {kept} is not there: this is the first look. What the log was before is not compared.", file=sys.stderr)
+        return None
+    return kept.read_bytes() if kept else None
+
+
 def check(url: str, vkey: Path | None, witness: Path | None, kept: Path | None, keep: Path | None) -> Report:
-    """One look at the log. `keep` gets the checkpoint when nothing was found, for the next look. Raises Unreachable, OSError."""
-    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
+    """One look at the log. `keep` gets the checkpoint when nothing was found, for the next look. Raises Unreachable, OSError, UnicodeError."""
+    if not url.startswith(("http://", "https://")):
         raise Unreachable("name the log with http:// or https://")
     if vkey is None:
         print(
@@ -51,7 +60,7 @@ def check(url: str, vkey: Path | None, witness: Path | None, kept: Path | None, 
     checkpoint = fetch(url, "checkpoint")
     if checkpoint is None or not key:
         raise Unreachable(f"{url} is no log: it has no checkpoint or no log.vkey")
-    older = kept.read_bytes() if kept and kept.exists() else None
+    older = _older(kept, keep)
     report = verify_tiles(lambda name: fetch(url, name), checkpoint, key, witnesses, older)
     if keep and not report.findings:
         made = keep.with_name(f".{keep.name}.new")

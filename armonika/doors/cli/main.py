@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
+import traceback
 from collections.abc import Sequence
+
+from armonika.settings import SettingsError
 
 COMMANDS = {
     "serve": "start everything on this machine; Ctrl-C stops it",
@@ -42,6 +45,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(module.run(parser.parse_args(words)))
     except KeyboardInterrupt:
         return 2
+    except SettingsError as error:
+        print(f"armonika: {error}", file=sys.stderr)
+        return 2
+    except Exception as error:
+        # Python's own status is 1, and that would say that something was found.
+        return _failed(error)
+
+
+def _failed(error: Exception) -> int:
+    """What no command foresaw: told in a line where it is the machine's, with its place where it may be ours."""
+    import psycopg
+
+    from armonika.policy import PolicyError
+
+    if isinstance(error, PolicyError):
+        print(f"armonika: {error}", file=sys.stderr)
+    elif isinstance(error, psycopg.OperationalError):
+        print("armonika: the database does not answer. Start the system first: `armonika serve`.", file=sys.stderr)
+    elif isinstance(error, OSError) and error.filename is not None:
+        print(f"armonika: {error.filename}: {error.strerror}.", file=sys.stderr)
+    else:
+        traceback.print_exception(error)
+    return 2
 
 
 if __name__ == "__main__":

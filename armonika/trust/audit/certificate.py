@@ -64,8 +64,8 @@ def make(log: Path, subject: UUID, state_of: dict[tuple[str, int], str], record:
 
 
 def _destroyed(lines: Sequence[dict[str, Any]]) -> tuple[int, int]:
-    """How many records the lines name, and how many the person's own line says there were (the same number where there is none)."""
-    named = sum(1 for line in lines if line["record"])
+    """How many different records the lines name, and how many the person's own line says there were (the same number where there is none)."""
+    named = len({line["record"] for line in lines if line["record"]})
     return named, next((int(line["records"]) for line in lines if line["record"] is None and "records" in line), named)
 
 
@@ -92,6 +92,8 @@ def verify(text: str, log_vkey: str, witness_vkeys: Sequence[str] = ()) -> Certi
         destroyed, whole = _destroyed(lines)
         if destroyed != whole:
             raise ProofRefused(f"it names the keys of {destroyed} records, and {whole} were erased")
+        if len({line["n"] for line in lines}) != len(lines):
+            raise ProofRefused("a line of the register stands in it twice")
         keys = [
             {"record": line["record"], "compartment": line["compartment"], "epoch": line["epoch"]}
             for line in lines
@@ -100,5 +102,5 @@ def verify(text: str, log_vkey: str, witness_vkeys: Sequence[str] = ()) -> Certi
         return Certified(subject, lines[-1]["at"], keys, proven)
     except crypto.Unauthentic:
         raise ProofRefused("a signature is not of its key") from None
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
         raise ProofRefused("this is no certificate, or it is damaged") from None

@@ -100,14 +100,15 @@ def cosignatures(
 
 
 def _signed(lines: list[str], name: str, kind: bytes, public: bytes, check: Any) -> bool:
-    identity = hashlib.sha256(name.encode() + b"\n" + kind + public).digest()[:4]
+    """Whether there is a signature of this key. Each one that there is must hold (c2sp.org/signed-note): `check` raises otherwise."""
+    identity, signed = hashlib.sha256(name.encode() + b"\n" + kind + public).digest()[:4], False
     for line in lines:
         mark, signer, value = line.split(" ")
         blob = base64.b64decode(value, validate=True)
         if mark == "\u2014" and signer == name and blob[:4] == identity:
             check(blob[4:])
-            return True
-    return False
+            signed = True
+    return signed
 
 
 def _vkey(text: str, kinds: bytes) -> tuple[str, bytes, bytes]:

@@ -1,0 +1,75 @@
+"""What every path owes to every request: HEAD and OPTIONS (RFC 9110 §9.1, §9.3.2, §9.3.7), and one Host (RFC 9112 §3.2).
+
+The framework answers HEAD with 405, and OPTIONS with the first method that a path was given; its 405 names them all. The server takes a request with no
+Host, or with two, of which a guard before this door could have judged by the one that this door does not mean.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar.types import ASGIApp, Receive, Send
+
+from armonika.doors.api.problems import document
+
+_UNKNOWN = "ARMONIKA-OPTIONS"
+"""A method that no path has."""
+
+
+class Methods:
+    """An ASGI application before another."""
+
+    def __init__(self, following: Any) -> None:
+        self._following: ASGIApp = following
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        asked = scope["method"] if scope["type"] == "http" else ""
+        # The server puts an empty one where there is none.
+        if (
+            asked
+            and scope["http_version"] == "1.1"
+            and [bool(value) for name, value in scope["headers"] if name == b"host"] != [True]
+        ):
+            await _refuse(send)
+            return
+        if asked == "GET":
+            await self._following(scope, receive, send)
+            return
+        if asked == "HEAD":
+            scope = {**scope, "method": "GET"}
+        elif asked == "OPTIONS":
+            scope = {**scope, "method": _UNKNOWN}
+
+        async def told(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [_with_head(name, value) for name, value in message["headers"]]
+                if asked == "OPTIONS" and message["status"] == 405:
+                    message["status"] = 204
+                    # RFC 9110 §8.6: a 204 has no Content-Length.
+                    message["headers"] = [
+                        (name, value) for name, value in message["headers"] if not name.lower().startswith(b"content-")
+                    ]
+            elif message["type"] == "http.response.body" and asked in ("HEAD", "OPTIONS"):
+                message["body"] = b""
+            await send(message)
+
+        await self._following(scope, receive, told)
+
+
+async def _refuse(send: Send) -> None:
+    body = document(400, "http", "Send exactly one Host header.")
+    headers = [
+        (b"content-type", b"application/problem+json"),
+        (b"cache-control", b"no-store"),
+        (b"content-length", b"%d" % len(body)),
+    ]
+    await send({"type": "http.response.start", "status": 400, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def _with_head(name: bytes, value: bytes) -> tuple[bytes, bytes]:
+    """Where GET is allowed, HEAD is."""
+    if name.lower() != b"allow":
+        return name, value
+    allowed = {method.strip() for method in value.split(b",")} | {b"OPTIONS"}
+    return name, b", ".join(sorted(allowed | ({b"HEAD"} if b"GET" in allowed else set())))

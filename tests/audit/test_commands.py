@@ -1,0 +1,125 @@
+"""Commands that cannot run say why and end with 2: 1 says that something was found, and a traceback says it too."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from armonika.doors.cli import audit_online
+from armonika.doors.cli.main import main
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ARMONIKA_HOME", str(tmp_path / "home"))
+    return tmp_path
+
+
+@pytest.fixture
+def answering() -> Iterator[list[bytes]]:
+    """A server that says the second element to whoever comes; the first is its address."""
+    said: list[bytes] = [b"", b""]
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        said[0] = b"http://127.0.0.1:%d/log" % listening.getsockname()[1]
+
+        def serve() -> None:
+            while True:
+                try:
+                    wire, _ = listening.accept()
+                except OSError:
+                    return
+                with wire:
+                    wire.recv(4096)
+                    wire.sendall(said[1])
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield said
+        listening.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["token issue", "keys list", "backup list", "restore --to /nowhere", "retention status", "staff end x", "access review", "audit verify", "audit verify --proof x"],
+)  # fmt: skip
+def test_an_unusable_setting_is_no_finding(
+    words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ARMONIKA_PORT", "abc")
+    assert main(words.split()) == 2
+    told = capsys.readouterr().err
+    assert "ARMONIKA_PORT must be" in told
+    assert "Traceback" not in told
+
+
+def test_a_database_that_does_not_answer_is_no_finding(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ARMONIKA_DATABASE_URL", "postgresql://127.0.0.1:1/x")
+    assert main(["token", "issue"]) == 2
+    told = capsys.readouterr().err
+    assert "does not answer" in told
+    assert "Traceback" not in told
+
+
+@pytest.mark.parametrize(
+    "words", ["--days nan", "--days inf", "--days -1", "--days 0", "--days 1e300", "--days x", "--label É", "--label a_b"]
+)
+def test_a_token_that_cannot_be_is_refused_before_anything_is_done(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["token", "issue", *words.split()])
+    assert ended.value.code == 2
+    assert "at most" in capsys.readouterr().err
+
+
+def test_files_that_are_no_text_are_no_finding(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], answering: list[bytes]
+) -> None:
+    bad, url = tmp_path / "bad", answering[0].decode()
+    bad.write_bytes(b"\xff\xfe")
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log" / "checkpoint").write_bytes(b"")
+    for words in (
+        ["--folder", str(tmp_path / "log"), "--vkey", str(bad)], ["--url", url, "--vkey", str(bad)], ["--proof", str(bad), "--vkey", str(bad)],
+        ["--certificate", str(bad), "--vkey", str(bad)],
+    ):  # fmt: skip
+        assert main(["audit", "verify", *words]) == 2, words
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://a b/log", "http://[::1/log", "http://localhost:x/log", "ftp://a/log", "file:///etc/passwd", "nonsense", "http://"],
+)
+def test_an_address_that_is_none_is_no_finding(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["audit", "verify", "--url", url]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"", b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfff\r\nab", b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 200 + b"\r\n",
+     b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000 + b"\r\n\r\n", b"HTTP/1.1 302 F\r\nLocation: file:///etc/passwd\r\n\r\n"],
+)  # fmt: skip
+def test_a_server_that_breaks_off_is_no_finding(
+    answer: bytes, answering: list[bytes], capsys: pytest.CaptureFixture[str]
+) -> None:
+    answering[1] = answer
+    assert main(["audit", "verify", "--url", answering[0].decode()]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_kept_checkpoint_that_is_not_there_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A misspelt name would have compared nothing, for good, and said that the log is whole."""
+    mine = tmp_path / "mine"
+    with pytest.raises(OSError, match="mine"):
+        audit_online._older(mine, None)
+    with pytest.raises(OSError, match="mine"):
+        audit_online._older(mine, tmp_path / "other")
+    assert audit_online._older(mine, mine) is None
+    assert "first look" in capsys.readouterr().err
+    mine.write_bytes(b"kept")
+    assert audit_online._older(mine, mine) == b"kept"
