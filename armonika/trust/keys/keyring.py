@@ -140,6 +140,15 @@ class Keyring:
     def ensure(self, compartments: Iterable[str]) -> None:
         """Makes what is missing: first epochs of compartments, secrets of doors, pepper, log key. Existing keys are untouched."""
         with alone(self._folder):
+            if read_file(self._folder) != self._content:
+                # Somebody changed keys since this was opened. What is held here may be wrapped by a root that is gone: written, nothing would open any more.
+                fresh = Keyring.open(self._folder)
+                self._provider, self._master, self._content, self.epochs = (
+                    fresh._provider,
+                    fresh._master,
+                    fresh._content,
+                    fresh.epochs,
+                )
             before = json.dumps(self._content, sort_keys=True)
             if self._content["format"] == _OLD_FORMAT:
                 self._content |= {"format": _FORMAT, "recovery": None}
