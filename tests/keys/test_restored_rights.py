@@ -14,6 +14,7 @@ from armonika.policy.compile import catalogue
 from armonika.supervisor.backup import replay
 from armonika.trust import crypto
 from armonika.trust.keys.provision import provision
+from armonika.trust.vault.types import SecretHash
 from tests.keys.house import House, house
 from tests.keys.test_backup import seal
 
@@ -76,7 +77,7 @@ def test_what_ended_in_what_a_copy_lost_has_ended_in_the_copy(home: House) -> No
         admin.execute("SELECT vault.staff_end(%s)", (left.subject,))
         admin.execute("UPDATE vault.session SET revoked_at = clock_timestamp() WHERE actor = %s", (member.subject,))
         admin.execute("UPDATE vault.challenge SET used_at = clock_timestamp() WHERE subject_id = %s", (member.subject,))
-    home.vault("api").restrict(home.token, locked.subject, True, "provide", "integration")
+    home.vault("api").restrict(SecretHash(home.token), locked.subject, True, "provide", "integration")
     seal(home)
     put_back(home, "saved")
     assert home.value(f"SELECT count(*) FROM vault.credential WHERE subject_id = '{left.subject}'") == 1
@@ -103,3 +104,22 @@ def test_a_crash_after_the_entries_came_back_leaves_no_number_twice(home: House)
     # The next start finds every entry there already.
     assert not replay.replay(home.config.audit_log, home.embedded.admin_dsn, crypto.ed25519_public(ring.log_key())).entries
     home.people(home.vault("api"))
+
+
+def test_files_from_before_a_rotation_open_and_are_rotated_again(home: House) -> None:
+    person = home.people(home.vault("api"))[0]
+    seal(home)
+    save(home, "older")
+    home.desk.rotate(["account"], "test")
+    home.finish_rotation()
+    home.desk.sync()
+    seal(home)
+    put_back(home, "older")
+    ring = provision(home.config.keys, home.embedded.admin_dsn, catalogue(POLICY)).keyring
+    replay.replay(home.config.audit_log, home.embedded.admin_dsn, crypto.ed25519_public(ring.log_key()))
+    home.desk.refresh(ring)
+    assert home.read(home.vault("api"), person)["name"] == "N"
+    home.finish_rotation()
+    assert home.value("SELECT count(*) FROM vault.epoch WHERE state = 'retired'") == 1
+    home.desk.sync()
+    assert home.read(home.vault("api"), person)["name"] == "N"

@@ -68,6 +68,7 @@ CREATE OR REPLACE FUNCTION vault.enqueue(service bytea, job text, whom uuid) RET
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
 DECLARE s vault.session := vault.actor(service);
 BEGIN
+    IF s.kind <> 'service' THEN RAISE EXCEPTION USING ERRCODE = 'AR403', MESSAGE = 'not allowed'; END IF;
     PERFORM vault.defer(job, whom);
 END $$;
 
