@@ -147,7 +147,16 @@ class KeyDesk:
         return ring
 
     def tend(self) -> Tended:
-        """What is due by the policy: removes backups, rotates epochs that are older than `epoch_days`, destroys those whose last backup ended."""
+        """What is due by the policy: removes backups, rotates epochs that are older than `epoch_days`, destroys those whose last backup ended.
+
+        Raises KeyDeskError while the database does not trust the clock: a jump would remove every backup and the keys of what is still kept.
+        """
+        with self._database() as database:
+            row = database.execute("SELECT fault FROM vault.retention_clock()").fetchone()
+        if row and row[0]:
+            raise KeyDeskError(
+                f"{row[0]}: no backup and no epoch ends until somebody looked. When the clock is right: `armonika retention confirm-clock`."
+            )
         ring = self.sync()
         copies = self._policy.copies
         catalogue_of(self._config).expire(self._clock(), timedelta(days=copies.keep_days))

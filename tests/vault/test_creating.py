@@ -135,6 +135,7 @@ def test_a_door_creates_in_its_own_compartments_alone(stage: Stage) -> None:
     stage.allow(CREATE, dataset=staff)
     words = creation(stage, secret)
     words[8], words[9] = [staff], [1]
+    words[14:20] = [[1], words[15][:1], [], [], [], []]
     assert denied(stage, "api", codec.CREATE, words) == "AR403"
     compartment = stage.value("SELECT compartment FROM vault.dataset WHERE id = %s", staff)
     stage.admin.execute("INSERT INTO vault.door_compartment VALUES (%s, 'api', %s, 'seal')", (stage.policy, compartment))

@@ -253,3 +253,9 @@ def test_the_brake_gives_a_burst_and_then_a_rate(stage: Stage) -> None:
     assert tried(slow, 0, 1) == 0
     assert 59_000 < tried(slow, 0, 1) <= 60_000
     assert stage.rows("api", THROTTLE, None, 6.0, 3) == [(None,)]
+
+
+def test_a_letter_is_enqueued_by_the_door_itself_and_by_no_session_of_somebody(stage: Stage) -> None:
+    whom = stage.person().subject
+    for kind, said in (("service", ""), ("session", "AR403"), ("token", "AR403")):
+        assert stage.refused("site", ENQUEUE, stage.session("site", kind), "send-reset:en", whom) == said

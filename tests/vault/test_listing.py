@@ -205,3 +205,19 @@ def test_a_reference_is_of_its_shape(stage: Stage) -> None:
         ("A1234567890123", "AR422"),
     ):
         assert denied(stage, "api", codec.RESTRICT, [secret, stage.provide, stage.reason, ref, whom, False]) == said, ref
+
+
+@pytest.mark.parametrize("bounds", [{"operations": [READ]}, {"purposes": [32000]}, {"compartments": [32000]}], ids=str)
+def test_a_token_that_is_narrower_than_its_role_lists_and_locks_nobody(stage: Stage, bounds: dict[str, list[int]]) -> None:
+    for operation in (DESCRIBE, ACCESSES, RESTRICT):
+        stage.allow(operation)
+    made, secret = stage.person(), stage.session()
+    listed = (ACCESSED, secret, stage.provide, stage.reason, made.subject, 10, None)
+    described = (DESCRIBED, secret, stage.provide, stage.reason, None, made.subject)
+    locked = (codec.RESTRICT, secret, stage.provide, stage.reason, None, made.subject, True)
+    entry = (ENTRY, secret, stage.provide, made.audit_id)
+    assert stage.rows("api", *listed) and stage.rows("api", *described) and stage.rows("api", *entry)
+    stage.narrowed(secret, **bounds)
+    assert [stage.refused("api", *words) for words in (listed, described, locked)] == ["AR403"] * 3
+    assert stage.rows("api", *entry) == []
+    assert stage.value("SELECT state FROM vault.subject WHERE subject_id = %s", made.subject) == "active"

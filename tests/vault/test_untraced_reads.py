@@ -151,7 +151,10 @@ def serializable(doors: Doors, subject: UUID) -> int:
     sql = Sql(doors, subject)
     with doors.raw() as connection, connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE")
-        got = taken(cursor, sql, ask(cursor, sql))
+        try:
+            got = taken(cursor, sql, ask(cursor, sql))
+        except psycopg.Error as error:
+            got = 0 if error.sqlstate == "AR403" else 1
         connection.rollback()
     return got
 

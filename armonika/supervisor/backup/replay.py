@@ -37,14 +37,15 @@ def replay(log: Path, admin_dsn: str, public: bytes) -> Replayed:
     try:
         with psycopg.connect(admin_dsn, autocommit=True) as connection:
             done = Replayed(_entries(connection, log), _ended(connection, log, public))
-            if done.entries or done.ended:
-                # Numbers go on after the last that was ever given; only the owner of the sequences may say so.
-                connection.execute(
-                    "SELECT setval('vault.audit_number', greatest((SELECT max(audit_id) FROM vault.audit), (SELECT last_value FROM vault.audit_number)))"
-                )
-                connection.execute(
-                    "SELECT setval('vault.ended_ended_no_seq', (SELECT max(ended_no) FROM vault.ended)) WHERE EXISTS (SELECT FROM vault.ended)"
-                )
+            # Numbers go on after the last that was ever given, also when a crash came between a replay and this; only the owner of the sequences may say so.
+            connection.execute(
+                "SELECT setval('vault.audit_number', greatest((SELECT max(audit_id) FROM vault.audit), (SELECT last_value FROM vault.audit_number))) "
+                "WHERE (SELECT max(audit_id) FROM vault.audit) > (SELECT last_value FROM vault.audit_number)"
+            )
+            connection.execute(
+                "SELECT setval('vault.ended_ended_no_seq', (SELECT max(ended_no) FROM vault.ended)) "
+                "WHERE (SELECT max(ended_no) FROM vault.ended) > (SELECT last_value FROM vault.ended_ended_no_seq)"
+            )
             return done
     except (Broken, register.RegisterBroken) as error:
         raise BackupError(f"The sealed log in {log} is not whole: {error}. Restore it from a backup before you serve.") from None
@@ -79,13 +80,14 @@ def _entries(connection: psycopg.Connection[Any], log: Path) -> int:
         if back % 1_000_000 == 0:
             partitions.extend(connection)
         hashes = [hashlib.sha256(b"\x00" + content).digest() for content in page]
-        connection.execute(
-            "SELECT vault.import_entries(%s, %s::jsonb, %s::bytea[])",
-            (at + back, json.dumps([json.loads(content) for content in page]), hashes),
-        )
+        # With what they say, in one transaction: the next start sees the entries and would not look at them again.
+        with connection.transaction():
+            connection.execute(
+                "SELECT vault.import_entries(%s, %s::jsonb, %s::bytea[])",
+                (at + back, json.dumps([json.loads(content) for content in page]), hashes),
+            )
+            connection.execute("SELECT vault.replay_events(%s)", (at + back,))
         back += len(page)
-    if back:
-        connection.execute("SELECT vault.replay_events(%s)", (at,))
     return back
 
 

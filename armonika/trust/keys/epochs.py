@@ -99,6 +99,10 @@ class Epochs:
         """Whether the key material of an epoch is still there."""
         return "kek" in self._content.get(name, {}).get("epochs", {}).get(str(number), {})
 
+    def hold(self, name: str, number: int) -> bool:
+        """Lets doors hold one epoch again that the database still needs. True when they did not."""
+        return self.openable(name, number) and self._content[name]["epochs"][str(number)].pop("retired_at", None) is not None
+
     def hold_again(self) -> None:
         """Lets doors hold every epoch that is not destroyed: a restored copy may need it. It retires again when the copy is moved."""
         for compartment in self._content.values():

@@ -140,6 +140,7 @@ class Keyring:
     def ensure(self, compartments: Iterable[str]) -> None:
         """Makes what is missing: first epochs of compartments, secrets of doors, pepper, log key. Existing keys are untouched."""
         with alone(self._folder):
+            self._again()
             before = json.dumps(self._content, sort_keys=True)
             if self._content["format"] == _OLD_FORMAT:
                 self._content |= {"format": _FORMAT, "recovery": None}
@@ -162,6 +163,25 @@ class Keyring:
                 self._make_authority()
             if json.dumps(self._content, sort_keys=True) != before:
                 self.save()
+
+    def hold(self, needed: Iterable[tuple[str, int]]) -> None:
+        """Lets doors hold epochs again that the database still needs: somebody put files from before a rotation in place."""
+        with alone(self._folder):
+            self._again()
+            held = [self.epochs.hold(name, number) for name, number in needed]
+            if any(held):
+                self.save()
+
+    def _again(self) -> None:
+        if read_file(self._folder) != self._content:
+            # Somebody changed keys since this was opened. What is held here may be wrapped by a root that is gone: written, nothing would open any more.
+            fresh = Keyring.open(self._folder)
+            self._provider, self._master, self._content, self.epochs = (
+                fresh._provider,
+                fresh._master,
+                fresh._content,
+                fresh.epochs,
+            )
 
     def renew(self, provider: RootProvider | None = None) -> None:
         """A new keyring key and a new version of the root (or the root of another `provider`); what was wrapped before opens no more.

@@ -85,6 +85,7 @@ def provision(
             if active is not None:
                 # A crash between keyring and database in a rotation is mended here.
                 connection.execute("SELECT vault.activate_epoch(%s, %s)", (name, active))
+        ring.hold(connection.execute("SELECT compartment, epoch FROM vault.epochs() WHERE state <> 'retired'").fetchall())
         doors: dict[str, dict[str, str]] = {}
         for entry in catalogue["doors"]:
             doors.setdefault(entry["door"], {})[entry["compartment"]] = entry["mode"]

@@ -8,8 +8,11 @@ BEGIN
     RETURN CASE WHEN session_user LIKE 'armonika\_%' THEN substr(session_user::text, 10) ELSE 'administrator' END;
 END $$;
 
+-- Only in a transaction that sees what is committed: an older view, which its holder can keep for days, still has the token that was ended, the rule that
+-- was taken away and the person before the lock. Everything that decides asks here first.
 CREATE OR REPLACE FUNCTION vault.policy_in_force() RETURNS int LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
 BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN RAISE EXCEPTION USING ERRCODE = 'AR403', MESSAGE = 'not allowed'; END IF;
     RETURN (SELECT p.policy_id FROM vault.policy_version p WHERE p.effective_from <= clock_timestamp() ORDER BY p.effective_from DESC LIMIT 1);
 END $$;
 

@@ -20,6 +20,8 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_
 DECLARE s vault.session := vault.actor(service); whom uuid;
 BEGIN
     IF s.kind <> 'service' THEN RAISE EXCEPTION USING ERRCODE = 'AR403', MESSAGE = 'not allowed'; END IF;
+    -- The person first, as an erasure does, or the two wait for each other.
+    PERFORM FROM vault.subject j WHERE j.subject_id = (SELECT x.subject_id FROM vault.challenge x WHERE x.token_hash = token) FOR SHARE;
     UPDATE vault.challenge x SET used_at = clock_timestamp()
         WHERE x.token_hash = token AND x.kind = asked_kind AND x.used_at IS NULL AND x.expires_at > clock_timestamp()
           AND x.created_at <= clock_timestamp() + interval '5 seconds'
@@ -66,6 +68,7 @@ CREATE OR REPLACE FUNCTION vault.enqueue(service bytea, job text, whom uuid) RET
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
 DECLARE s vault.session := vault.actor(service);
 BEGIN
+    IF s.kind <> 'service' THEN RAISE EXCEPTION USING ERRCODE = 'AR403', MESSAGE = 'not allowed'; END IF;
     PERFORM vault.defer(job, whom);
 END $$;
 

@@ -45,6 +45,17 @@ BEGIN
     IF EXISTS (SELECT FROM unnest(subjects) AS i (subject) JOIN vault.subject j ON j.subject_id = i.subject AND j.state = 'restricted') THEN
         RAISE EXCEPTION USING ERRCODE = 'AR423', MESSAGE = 'processing of this person is restricted';
     END IF;
+    -- Values and look-ups are only of the fields that the mask names: by it the policy decided, and the entry says no others.
+    IF EXISTS (
+        SELECT FROM unnest(masks) WITH ORDINALITY AS i (mask, n) LEFT JOIN (
+            SELECT v.item, sum(1::bigint << (v.ordinal - 1)) FILTER (WHERE v.ciphertext IS NOT NULL) AS given, max(v.ordinal) AS width
+            FROM (SELECT u.item, u.ciphertext, row_number() OVER (PARTITION BY u.item ORDER BY u.o)::int AS ordinal
+                  FROM unnest(value_items, value_ciphertexts) WITH ORDINALITY AS u (item, ciphertext, o)) v GROUP BY v.item) g ON g.item = i.n
+        WHERE g.given IS DISTINCT FROM i.mask OR g.width > 62)
+       OR EXISTS (SELECT FROM unnest(lookup_items, lookup_ordinals) AS l (item, ordinal)
+                  WHERE (l.ordinal BETWEEN 1 AND 62 AND (masks[l.item] >> (l.ordinal - 1)) & 1 = 1) IS NOT TRUE) THEN
+        RAISE EXCEPTION USING ERRCODE = 'AR422', MESSAGE = 'the record is not of the declared shape';
+    END IF;
     PERFORM vault.check_epochs(pol, datasets, key_epochs, lookup_items, lookup_ordinals, lookup_epochs);
     WITH items AS MATERIALIZED (
         SELECT i.*, nextval('vault.audit_number') AS id

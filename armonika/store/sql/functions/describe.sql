@@ -10,7 +10,7 @@ BEGIN
     PERFORM vault.check_reason(pol, for_purpose, for_reason, ref);
     SELECT * INTO j FROM vault.subject x WHERE x.subject_id = whom;
     IF j.subject_id IS NULL OR j.state = 'erased' OR NOT EXISTS (
-        SELECT FROM vault.rule r WHERE r.policy_id = pol AND r.role = s.role AND r.purpose = for_purpose AND r.operation = 3
+        SELECT FROM vault.rule r WHERE r.policy_id = pol AND r.role = s.role AND r.purpose = for_purpose AND r.operation = 3 AND vault.in_scope(s, 3::smallint, for_purpose, r.dataset)
           AND CASE r.scope WHEN 'all' THEN true WHEN 'own' THEN whom = s.actor ELSE s.org_id IS NOT NULL AND j.org_id = s.org_id END) THEN
         RAISE EXCEPTION USING ERRCODE = 'AR403', MESSAGE = 'not allowed';
     END IF;
@@ -34,7 +34,8 @@ DECLARE
 BEGIN
     PERFORM vault.check_reason(pol, for_purpose, for_reason, NULL);
     SELECT x.org_id INTO org FROM vault.subject x WHERE x.subject_id = whom;
-    IF NOT EXISTS (
+    -- Entries are of all datasets: a token bound to some compartments does not see the list.
+    IF NOT (coalesce(16 = ANY (s.scope_operations), true) AND coalesce(for_purpose = ANY (s.scope_purposes), true) AND s.scope_compartments IS NULL) OR NOT EXISTS (
         SELECT FROM vault.rule r WHERE r.policy_id = pol AND r.role = s.role AND r.purpose = for_purpose AND r.operation = 16
           AND CASE r.scope WHEN 'all' THEN true WHEN 'own' THEN whom = s.actor ELSE s.org_id IS NOT NULL AND org = s.org_id END) THEN
         RAISE EXCEPTION USING ERRCODE = 'AR403', MESSAGE = 'not allowed';
@@ -67,7 +68,7 @@ BEGIN
     FROM vault.audit a JOIN vault.operation o ON o.id = a.operation JOIN vault.role r ON r.id = a.role JOIN vault.policy_version v ON v.policy_id = a.policy_id
     LEFT JOIN vault.leaf l ON l.audit_id = a.audit_id LEFT JOIN vault.dataset d ON d.id = a.dataset LEFT JOIN vault.purpose p ON p.id = a.purpose
     LEFT JOIN vault.reason c ON c.id = a.reason LEFT JOIN vault.subject j ON j.subject_id = a.subject
-    WHERE a.audit_id = number AND EXISTS (
+    WHERE a.audit_id = number AND coalesce(16 = ANY (s.scope_operations), true) AND coalesce(for_purpose = ANY (s.scope_purposes), true) AND s.scope_compartments IS NULL AND EXISTS (
         SELECT FROM vault.rule u WHERE u.policy_id = pol AND u.role = s.role AND u.purpose = for_purpose AND u.operation = 16
           AND CASE u.scope WHEN 'all' THEN true WHEN 'own' THEN a.subject = s.actor ELSE s.org_id IS NOT NULL AND j.org_id = s.org_id END);
 END $$;

@@ -50,14 +50,23 @@ BEGIN
     RETURN r;
 END $$;
 
--- Tells a restored copy the events of the entries that it got back, from leaf `first` on, and the time that they prove. For the administrator.
+-- Tells a restored copy what the entries that it got back say, from leaf `first` on: events, ended appointments, locks, and the time that they prove. An
+-- entry does not say whether a lock was set or taken away: the person is locked, and who may looks at it again. Sessions and letters' tokens of a copy that
+-- lost something end: what was signed out or used up in what it lost must not come back. Called in the transaction that put the entries back: an entry that the
+-- copy had not lost had its effect there. For the administrator.
 CREATE OR REPLACE FUNCTION vault.replay_events(first bigint) RETURNS int
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
 DECLARE a record; told int := 0;
 BEGIN
-    FOR a IN SELECT x.* FROM vault.leaf l JOIN vault.audit x ON x.audit_id = l.audit_id JOIN vault.record r ON r.subject_id = x.subject AND r.record_id = x.record
-             WHERE l.leaf_no >= first AND x.operation IN (30, 31) AND x.granted ORDER BY x.audit_id LOOP
-        IF a.operation = 31 THEN
+    FOR a IN SELECT x.* FROM vault.leaf l JOIN vault.audit x ON x.audit_id = l.audit_id LEFT JOIN vault.record r ON r.subject_id = x.subject AND r.record_id = x.record
+             WHERE l.leaf_no >= first AND x.granted AND (x.operation IN (30, 31) AND r.record_id IS NOT NULL
+                 OR x.operation IN (7, 42) AND x.xact = pg_current_xact_id() AND EXISTS (SELECT FROM vault.subject j WHERE j.subject_id = x.subject)) ORDER BY x.audit_id LOOP
+        IF a.operation = 42 THEN
+            PERFORM vault.end_sign_in(a.subject);
+            INSERT INTO vault.staff_end (subject_id, audit_id) VALUES (a.subject, a.audit_id) ON CONFLICT DO NOTHING;
+        ELSIF a.operation = 7 THEN
+            UPDATE vault.subject x SET state = 'restricted' WHERE x.subject_id = a.subject AND x.state = 'active';
+        ELSIF a.operation = 31 THEN
             DELETE FROM vault.retention x WHERE x.subject_id = a.subject AND x.record_id = a.record;
         ELSE
             INSERT INTO vault.retention AS t (subject_id, record_id, dataset, began_at, audit_id) VALUES (a.subject, a.record, a.dataset, a.at, a.audit_id)
@@ -65,6 +74,10 @@ BEGIN
         END IF;
         told := told + 1;
     END LOOP;
+    IF EXISTS (SELECT FROM vault.leaf l JOIN vault.audit x ON x.audit_id = l.audit_id WHERE l.leaf_no >= first AND x.xact = pg_current_xact_id()) THEN
+        UPDATE vault.session x SET revoked_at = clock_timestamp() WHERE x.kind = 'session' AND x.revoked_at IS NULL;
+        UPDATE vault.challenge x SET used_at = clock_timestamp() WHERE x.used_at IS NULL;
+    END IF;
     UPDATE vault.retention_state SET ran_at = greatest(ran_at, (SELECT max(x.at) FROM vault.leaf l JOIN vault.audit x ON x.audit_id = l.audit_id WHERE l.leaf_no >= first));
     RETURN told;
 END $$;

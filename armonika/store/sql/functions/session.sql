@@ -33,7 +33,10 @@ BEGIN
     SELECT cr.* INTO c FROM unnest(epochs, digests) AS d (epoch, digest)
     JOIN vault.lookup l ON l.dataset = of_dataset AND l.ordinal = of_ordinal AND l.epoch = d.epoch AND l.digest = d.digest AND l.sole
     JOIN vault.credential cr ON cr.subject_id = l.subject_id LIMIT 1;
+    -- The person, then the credential, as an erasure and a new password take them. Looked at again while held: whoever changes or ends it waits and then sees
+    -- this session, or was waited for, and the old proof opens nothing.
     SELECT * INTO j FROM vault.subject x WHERE x.subject_id = c.subject_id FOR SHARE;
+    SELECT * INTO c FROM vault.credential x WHERE x.subject_id = j.subject_id FOR SHARE;
     IF c.subject_id IS NULL OR j.state = 'erased' OR sha256(proof) IS DISTINCT FROM c.check_hash THEN
         PERFORM vault.note(s, pol, 9::smallint, false, c.subject_id, NULL, of_dataset, 0, for_purpose, for_reason, NULL);
         verdict := 1; RETURN NEXT; RETURN;

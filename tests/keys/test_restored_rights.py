@@ -1,0 +1,125 @@
+"""A copy that lost the end of the log: who was signed out, locked or ended in what it lost is so in the copy too, and a crash in its replay is mended."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from uuid import UUID
+
+import pytest
+
+from armonika import policy
+from armonika.policy.compile import catalogue
+from armonika.supervisor.backup import replay
+from armonika.trust import crypto
+from armonika.trust.keys.provision import provision
+from armonika.trust.vault.types import SecretHash
+from tests.keys.house import House, house
+from tests.keys.test_backup import seal
+
+POLICY = policy.load()
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[House]:
+    with house() as made:
+        yield made
+
+
+def put_back(home: House, saved: str) -> None:
+    """The files of before under the running home, as an operator puts them there by hand."""
+    home.embedded.stop()
+    shutil.rmtree(home.embedded.data)
+    (home.config.home / saved).rename(home.embedded.data)
+    if home.embedded.user:
+        for path in (home.embedded.data, *home.embedded.data.rglob("*")):
+            os.chown(path, home.embedded.user.uid, home.embedded.user.gid)
+    home.embedded.start(home.config.logs / "postgres.log")
+
+
+def save(home: House, name: str) -> None:
+    home.embedded.stop()
+    shutil.copytree(home.embedded.data, home.config.home / name, symlinks=True)
+    home.embedded.start(home.config.logs / "postgres.log")
+
+
+def signed_in(home: House, whom: UUID, role: str) -> bytes:
+    """A session, a password and a letter's token of somebody."""
+    secret = crypto.random_bytes(32)
+    with home.admin() as admin:
+        admin.execute(
+            "INSERT INTO vault.credential (subject_id, role, salt, parameters, check_hash, verified_at) "
+            "SELECT %s, id, %s, 'p', %s, clock_timestamp() FROM vault.role WHERE name = %s",
+            (whom, b"s" * 16, b"c" * 32, role),
+        )
+        admin.execute(
+            "INSERT INTO vault.session (secret_hash, actor, role, door, kind, expires_at) SELECT %s, %s, id, 'site', 'session', clock_timestamp() + interval '1 hour' "
+            "FROM vault.role WHERE name = %s",
+            (secret, whom, role),
+        )
+        admin.execute(
+            "INSERT INTO vault.challenge (token_hash, subject_id, kind, expires_at) VALUES (%s, %s, 'reset-password', clock_timestamp() + interval '1 hour')",
+            (secret, whom),
+        )
+    return secret
+
+
+def test_what_ended_in_what_a_copy_lost_has_ended_in_the_copy(home: House) -> None:
+    api = home.vault("api")
+    left, locked, member = home.people(api, 3)
+    signed_in(home, left.subject, "dpo")
+    signed_in(home, member.subject, "admin")
+    seal(home)
+    save(home, "saved")
+    with home.admin() as admin:
+        admin.execute("SELECT vault.staff_end(%s)", (left.subject,))
+        admin.execute("UPDATE vault.session SET revoked_at = clock_timestamp() WHERE actor = %s", (member.subject,))
+        admin.execute("UPDATE vault.challenge SET used_at = clock_timestamp() WHERE subject_id = %s", (member.subject,))
+    home.vault("api").restrict(SecretHash(home.token), locked.subject, True, "provide", "integration")
+    seal(home)
+    put_back(home, "saved")
+    assert home.value(f"SELECT count(*) FROM vault.credential WHERE subject_id = '{left.subject}'") == 1
+    ring = provision(home.config.keys, home.embedded.admin_dsn, catalogue(POLICY)).keyring
+    assert replay.replay(home.config.audit_log, home.embedded.admin_dsn, crypto.ed25519_public(ring.log_key())).entries
+    assert home.value(f"SELECT count(*) FROM vault.credential WHERE subject_id = '{left.subject}'") == 0
+    assert home.value(f"SELECT count(*) FROM vault.staff_end WHERE subject_id = '{left.subject}'") == 1
+    assert home.value(f"SELECT state FROM vault.subject WHERE subject_id = '{locked.subject}'") == "restricted"
+    assert home.value("SELECT count(*) FROM vault.session WHERE kind = 'session' AND revoked_at IS NULL") == 0
+    assert home.value("SELECT count(*) FROM vault.challenge WHERE used_at IS NULL") == 0
+    assert home.read(home.vault("api"), member)["name"] == "N"
+
+
+def test_a_crash_after_the_entries_came_back_leaves_no_number_twice(home: House) -> None:
+    seal(home)
+    save(home, "again")
+    for _ in range(3):
+        home.people(home.vault("api"), 20)
+    seal(home)
+    put_back(home, "again")
+    ring = provision(home.config.keys, home.embedded.admin_dsn, catalogue(POLICY)).keyring
+    with home.admin() as admin:
+        assert replay._entries(admin, home.config.audit_log) >= 60
+    # The next start finds every entry there already.
+    assert not replay.replay(home.config.audit_log, home.embedded.admin_dsn, crypto.ed25519_public(ring.log_key())).entries
+    home.people(home.vault("api"))
+
+
+def test_files_from_before_a_rotation_open_and_are_rotated_again(home: House) -> None:
+    person = home.people(home.vault("api"))[0]
+    seal(home)
+    save(home, "older")
+    home.desk.rotate(["account"], "test")
+    home.finish_rotation()
+    home.desk.sync()
+    seal(home)
+    put_back(home, "older")
+    ring = provision(home.config.keys, home.embedded.admin_dsn, catalogue(POLICY)).keyring
+    replay.replay(home.config.audit_log, home.embedded.admin_dsn, crypto.ed25519_public(ring.log_key()))
+    home.desk.refresh(ring)
+    assert home.read(home.vault("api"), person)["name"] == "N"
+    home.finish_rotation()
+    assert home.value("SELECT count(*) FROM vault.epoch WHERE state = 'retired'") == 1
+    home.desk.sync()
+    assert home.read(home.vault("api"), person)["name"] == "N"

@@ -1,0 +1,61 @@
+"""Writes whose arrays say less than they carry: what the policy decided by, and what the entry names, is all that is written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from armonika.trust import crypto
+from armonika.trust.vault import codec
+from tests.vault.stage import CORRECT, CREATE, Stage
+from tests.vault.words import Correction, create, creation, denied
+
+SHAPE = "AR422"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"ordinals": [65]},
+        {"ordinals": [-63]},
+        {"ordinals": [32767 - 62]},
+        {"ordinals": [1, 1], "expected": [1, 2], "ciphertexts": [b"a", b"b"]},
+        {"ordinals": [1, None]},
+        {"expected": [None]},
+        {"expected": []},
+        {"origin": None},
+    ],
+    ids=str,
+)
+def test_a_correction_of_one_field_moves_no_other(stage: Stage, changed: dict[str, Any]) -> None:
+    stage.allow(CORRECT, fields=stage.name)
+    assert stage.account.ordinals["name"] == 1
+    change = Correction(stage, stage.person(), stage.session(), name="M")
+    assert change(**changed) == SHAPE
+    assert change() == ""
+
+
+def test_a_correction_writes_no_look_up_of_another_field(stage: Stage) -> None:
+    stage.allow(CORRECT, fields=stage.name)
+    change = Correction(stage, stage.person(), stage.session(), name="M")
+    epochs = stage.account.indexing
+    planted = {
+        "lookup_ordinals": [stage.account.ordinals["email"]] * len(epochs),
+        "lookup_epochs": list(epochs),
+        "digests": [crypto.random_bytes(32) for _ in epochs],
+    }
+    assert change(**planted) == SHAPE
+
+
+def test_a_creation_holds_only_what_its_mask_names(stage: Stage) -> None:
+    stage.allow(CREATE, fields=stage.name)
+    secret = stage.session()
+    whole = creation(stage, secret)
+    looks: dict[str, Any] = {"lookup_items": [], "lookup_ordinals": [], "lookup_epochs": [], "digests": []}
+    alone = {"masks": [stage.name], "value_items": [1], "ciphertexts": [b"c" * 40]}
+    assert denied(stage, "api", codec.CREATE, creation(stage, secret, masks=[stage.name])) == SHAPE
+    assert denied(stage, "api", codec.CREATE, creation(stage, secret, masks=[stage.name], **looks)) == SHAPE
+    assert denied(stage, "api", codec.CREATE, creation(stage, secret, **alone)) == SHAPE
+    assert denied(stage, "api", codec.CREATE, creation(stage, secret, **alone | looks | {"ciphertexts": [None]})) == SHAPE
+    assert len(whole) and len(create(stage, creation(stage, secret, **alone | looks))) == 1

@@ -1,0 +1,78 @@
+"""Sign-ins beside what ends them: no session comes in behind a new password or an erasure that the law cuts short, and nobody waits for ever."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+from armonika.trust import crypto
+from armonika.trust.vault import codec
+from tests.vault.member import ISSUE, REDEEM, SIGN_IN, Member
+from tests.vault.stage import Stage
+from tests.vault.test_erase_races import waiting_for
+
+
+def living(stage: Stage, member: Member) -> int:
+    return int(
+        stage.value(
+            "SELECT count(*) FROM vault.session WHERE actor = %s AND kind = 'session' AND revoked_at IS NULL", member.whom
+        )
+    )
+
+
+def letter(stage: Stage, member: Member) -> bytes:
+    token = crypto.random_bytes(32)
+    stage.rows("worker", ISSUE, stage.session("worker", "service"), member.whom, "reset-password", token, 600)
+    return token
+
+
+def test_a_sign_in_with_the_old_password_does_not_outlive_a_new_one(stage: Stage) -> None:
+    member, service = Member(stage), stage.session("site", "service")
+    token = letter(stage, member)
+    with stage.doors.raw("site") as other, ThreadPoolExecutor(1) as pool:
+        with other.cursor(binary=True) as cursor:
+            cursor.execute(codec.percent(SIGN_IN).encode(), member.words(service, crypto.random_bytes(32)))
+        reset = pool.submit(stage.rows, "site", REDEEM, service, token, "reset-password", b"t" * 16, "p", b"c" * 32)
+        waiting_for(stage.doors, 1)
+        other.commit()
+        assert reset.result(10)
+    assert living(stage, member) == 0
+
+
+def test_the_old_password_opens_nothing_while_a_new_one_is_set(stage: Stage) -> None:
+    member, service = Member(stage), stage.session("site", "service")
+    token = letter(stage, member)
+    with stage.doors.raw("site") as other, ThreadPoolExecutor(1) as pool:
+        with other.cursor(binary=True) as cursor:
+            cursor.execute(codec.percent(REDEEM).encode(), [service, token, "reset-password", b"t" * 16, "p", b"c" * 32])
+        late = pool.submit(member.sign_in, service)
+        waiting_for(stage.doors, 1)
+        other.commit()
+        assert late.result(10)[1] == 1
+    assert living(stage, member) == 0
+
+
+def test_nobody_signs_in_behind_an_erasure_that_leaves_what_the_law_keeps(stage: Stage) -> None:
+    """Such a person is restricted, not erased: that alone must not let the sign-in go on."""
+    member, service = Member(stage), stage.session("site", "service")
+    with ThreadPoolExecutor(1) as pool:
+        with stage.admin.transaction():
+            stage.admin.execute("SELECT FROM vault.subject WHERE subject_id = %s FOR UPDATE", (member.whom,))
+            late = pool.submit(member.sign_in, service)
+            waiting_for(stage.doors, 1)
+            stage.admin.execute("SELECT vault.end_sign_in(%s)", (member.whom,))
+            stage.admin.execute("UPDATE vault.subject SET state = 'restricted' WHERE subject_id = %s", (member.whom,))
+        assert late.result(10)[1] == 1
+    assert living(stage, member) == 0
+
+
+def test_a_letter_is_redeemed_while_its_person_is_erased_and_nobody_waits_for_ever(stage: Stage) -> None:
+    member, service = Member(stage), stage.session("site", "service")
+    token = letter(stage, member)
+    with ThreadPoolExecutor(1) as pool:
+        with stage.admin.transaction():
+            stage.admin.execute("SELECT FROM vault.subject WHERE subject_id = %s FOR UPDATE", (member.whom,))
+            stage.admin.execute("DELETE FROM vault.credential WHERE subject_id = %s", (member.whom,))
+            late = pool.submit(stage.refused, "site", REDEEM, service, token, "reset-password", b"t" * 16, "p", b"c" * 32)
+            waiting_for(stage.doors, 1)
+            stage.admin.execute("DELETE FROM vault.challenge WHERE subject_id = %s", (member.whom,))
+        assert late.result(10) == "AR403"
