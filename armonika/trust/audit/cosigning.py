@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import http.client
+import re
 from collections.abc import Callable
 
 from armonika.trust.audit.proofs import Fetch, Tiles
@@ -12,6 +13,7 @@ from armonika.trust.audit.tree import ProofError
 SECONDS = 2.0
 MOST_BYTES = 16384
 _TRIES = 3
+_LINES = re.compile(r"(?:\u2014 [^\s+]+ (?:[A-Za-z0-9+/]{4})+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?\n)+")
 Post = Callable[[bytes], tuple[int, bytes]]
 """Sends a body to the witness's `add-checkpoint` over an authenticated channel; status and body of its answer. Raises OSError, HTTPException."""
 
@@ -46,8 +48,17 @@ def cosignatures(ask: Post, note: bytes, fetch: Fetch, known: int) -> tuple[byte
         except (OSError, http.client.HTTPException):
             return None
         if status == 200:
-            return said, size
+            return (said, size) if _readable(said, note) else None
         if status != 409 or not said.strip().isdigit() or int(said) > size:
             return None
         known = int(said)
     return None
+
+
+def _readable(said: bytes, note: bytes) -> bool:
+    """Whether these are signature lines (c2sp.org/signed-note) of somebody else than the log: anything else would spoil the checkpoint for everybody."""
+    try:
+        text, name = said.decode(), note.decode().partition("\n")[0]
+    except UnicodeDecodeError:
+        return False
+    return _LINES.fullmatch(text) is not None and all(line.split(" ")[1] != name for line in text.splitlines())

@@ -16,7 +16,7 @@ from armonika.trust.keys.credentials import Credentials
 from armonika.trust.vault import codec
 from armonika.trust.vault.catalogue import Catalogue
 from armonika.trust.vault.envelope import Envelope
-from armonika.trust.vault.errors import KeysChanged, KeyUnavailable, Refused, Unavailable, VaultError
+from armonika.trust.vault.errors import Forbidden, KeysChanged, KeyUnavailable, Refused, Unavailable, VaultError
 from armonika.trust.vault.reader import CATALOGUE_SECONDS, KEY_CHANGES, secret_hash
 from armonika.trust.vault.server import asyncpg_address
 from armonika.trust.vault.types import Actor, Ask, Created, Find, NewRecord, Origin, Outcome, Record, SecretHash
@@ -150,7 +150,12 @@ class AsyncVault:
 
     async def _find_many(self, finds: Sequence[Find]) -> list[Outcome]:
         catalogue = await self.catalogue()
-        asked, positions, errors = codec.find_parameters(catalogue, self._envelope, finds)
+        try:
+            asked, positions, errors = codec.find_parameters(catalogue, self._envelope, finds)
+        except Forbidden:
+            one = finds[0]
+            await self._refused(one.secret, "find", one.purpose, one.reason, None, one.dataset)
+            raise
         if not positions:
             return codec.outcomes(len(finds), positions, [], {}, errors)
         ((tickets, rows),) = await self._rows(codec.FIND_AT_ONCE, asked)

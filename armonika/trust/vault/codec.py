@@ -141,7 +141,7 @@ def find_parameters(
     catalogue: Catalogue, envelope: Envelope, finds: Sequence[Find]
 ) -> tuple[list[Any], list[int], dict[int, VaultError]]:
     """Parameters of `ASK_FIND` for look-ups that differ in their value alone, the positions that its items stand for, and the errors of values that
-    cannot be one. Raises Undeclared, KeyUnavailable."""
+    cannot be one. Raises Undeclared, Forbidden, KeyUnavailable."""
     first = finds[0]
     dataset = catalogue.dataset(first.dataset)
     if first.field not in dataset.indexed:
@@ -222,7 +222,7 @@ def outcomes(count: int, positions: Sequence[int], answers: Sequence[Sequence[An
 
 def create_parameters(catalogue: Catalogue, envelope: Envelope, secret: bytes, purpose: str, reason: str, reference: str | None,
     records: Sequence[NewRecord], jobs: Sequence[str]) -> tuple[list[Any], list[tuple[UUID, UUID]]]:  # fmt: skip
-    """Parameters of `CREATE` and the (subject, record) ids that were made. Raises Undeclared, Invalid, KeyUnavailable."""
+    """Parameters of `CREATE` and the (subject, record) ids that were made. Raises Undeclared, Invalid, Forbidden, KeyUnavailable."""
     columns: list[list[Any]] = [[] for _ in range(10)]
     value_items: list[int] = []
     value_ciphertexts: list[bytes | None] = []

@@ -14,7 +14,7 @@ from armonika.trust import crypto
 from armonika.trust.keys.credentials import CompartmentKeys, Credentials, EpochKeys, load
 from armonika.trust.vault.address import canonical_email
 from armonika.trust.vault.catalogue import Dataset
-from armonika.trust.vault.errors import KeyUnavailable, Tampered
+from armonika.trust.vault.errors import Forbidden, KeyUnavailable, Tampered
 from armonika.trust.vault.text import clean
 
 KIND_WRAPPED, KIND_SEALED = 1, 2
@@ -66,7 +66,8 @@ class Envelope:
         self._loading = threading.Lock()
 
     def seal(self, dataset: Dataset, subject: UUID, record: UUID, values: Mapping[str, str]) -> Sealed:
-        """Encrypts a new record under a data key of its own. Raises Undeclared, Invalid, KeyUnavailable."""
+        """Encrypts a new record under a data key of its own. Raises Undeclared, Invalid, Forbidden, KeyUnavailable."""
+        self._take_part(dataset)
         mask = dataset.mask(values)
         number, epoch = self._written(dataset)
         data_key = crypto.random_bytes(crypto.KEY_BYTES)
@@ -132,8 +133,14 @@ class Envelope:
         return ordinals, expected, ciphertexts, lookups
 
     def digests(self, dataset: Dataset, field: str, value: str) -> tuple[list[int], list[bytes]]:
-        """Blind-index digests of a value under every epoch that is searched now."""
+        """Blind-index digests of a value under every epoch that is searched now. Raises Invalid, Forbidden, KeyUnavailable."""
+        self._take_part(dataset)
         return list(dataset.indexing), [self.digest(dataset, field, value, epoch) for epoch in dataset.indexing]
+
+    def _take_part(self, dataset: Dataset) -> None:
+        """Raises Forbidden for a compartment that this door holds nothing of: no waiting changes it, as it does where an epoch's keys are still to come."""
+        if dataset.compartment not in self._held:
+            raise Forbidden("the policy gives this door no part in the compartment of that dataset")
 
     def _value(self, data_key: bytes, place: bytes, dataset: Dataset, field: str, version: int, value: str) -> bytes:
         aad = _VALUE + place + _labelled(dataset.labels[field]) + version.to_bytes(4, "big")

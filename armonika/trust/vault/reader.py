@@ -179,9 +179,13 @@ class VaultReader:
     def _find(self, secret: SecretHash, dataset: str, field: str, value: str, fields: Sequence[str], purpose: str, reason: str,
               reference: str | None) -> list[Record]:  # fmt: skip
         catalogue = self.catalogue
-        asked, _, errors = codec.find_parameters(
-            catalogue, self._envelope, [Find(secret, dataset, field, value, fields, purpose, reason, reference)]
-        )
+        try:
+            asked, _, errors = codec.find_parameters(
+                catalogue, self._envelope, [Find(secret, dataset, field, value, fields, purpose, reason, reference)]
+            )
+        except Forbidden:
+            self._refused(secret, "find", purpose, reason, None, dataset)
+            raise
         if errors:
             raise errors[0]
         ((_, ticket),) = self._store.rows(codec.ASK_FIND, asked, repeat=True)
