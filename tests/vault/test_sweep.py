@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from armonika.trust.vault.errors import Refused
+from armonika.trust.vault.errors import Refused, VaultError
 from armonika.trust.vault.keeper import Keeper
 from armonika.trust.vault.types import Created, NewRecord
 from tests.doors import Doors
@@ -131,3 +131,29 @@ def test_only_a_keeper_sweeps_and_only_the_erased(doors: Doors, keeper: Keeper) 
     for door, secret in (("api", doors.token), ("keeper", doors.token)):
         with doors.raw(door) as raw, pytest.raises(psycopg.Error):
             raw.execute("SELECT vault.sweep(%s::bytea, 10)", (secret,))
+
+
+def test_a_lock_of_a_later_policy_stops_no_erasure_that_was_before(doors: Doors, keeper: Keeper) -> None:
+    (first, _), (second, _) = crowded(doors), crowded(doors)
+    doors.api.erase(doors.token, [first.subject], "provide", "integration")
+    account = doors.api.catalogue.dataset("account").id
+    where = "policy_id = vault.policy_in_force() AND dataset = %s"
+    with doors.admin() as admin:
+        held = admin.execute(f"SELECT * FROM vault.declared_retention WHERE {where}".encode(), (account,)).fetchall()
+        admin.execute("SET session_replication_role = replica")
+        admin.execute(f"DELETE FROM vault.declared_retention WHERE {where}".encode(), (account,))
+        admin.execute(
+            "INSERT INTO vault.declared_retention SELECT vault.policy_in_force(), %s, 'books', 3653, 'recording', true, 'Africa/Algiers'",
+            (account,),
+        )
+        try:
+            while keeper.step():
+                continue
+            assert left(doors, first.subject) == (0, 0, 0, 0)
+            with pytest.raises(VaultError):
+                doors.api.erase_records(doors.token, [(second.subject, second.record)], "provide", "integration")
+            assert left(doors, second.subject)[:2] == (MANY, MANY)
+        finally:
+            admin.execute(f"DELETE FROM vault.declared_retention WHERE {where}".encode(), (account,))
+            for row in held:
+                admin.execute("INSERT INTO vault.declared_retention VALUES (%s, %s, %s, %s, %s, %s, %s)", row)

@@ -105,7 +105,7 @@ def described(derived: dict[str, Any]) -> dict[str, Any]:
 
 def _problem(status: int, code: str) -> dict[str, Any]:
     told = json.loads(document(status, code))
-    named = ["Retry-After"] if status == 429 else ["WWW-Authenticate"] if status == 401 else []
+    named = ["Retry-After"] if status == 429 else ["WWW-Authenticate"] if status in (401, 403) else []
     return {
         "description": told["title"], "headers": _headers(*named),
         "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": {code: {"value": told}}}},

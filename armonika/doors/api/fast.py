@@ -14,7 +14,7 @@ from litestar.types import ASGIApp, Receive, Send
 from armonika.doors.api.gather import Gatherer
 from armonika.doors.api.meter import SECRET
 from armonika.doors.api.people import PersonOut, etag, shown
-from armonika.doors.api.problems import content_of
+from armonika.doors.api.problems import NoToken, content_of
 from armonika.trust.vault.errors import Refused, SessionEnded, VaultError
 from armonika.trust.vault.types import Ask
 
@@ -64,7 +64,7 @@ class FastRead:
         try:
             secret = scope.get(SECRET)
             if secret is None:
-                raise SessionEnded("no token")
+                raise SessionEnded("no token") if any(name == b"authorization" for name, _ in scope["headers"]) else NoToken("no token")
             records = await gatherer.read(
                 Ask(secret, person, asked["dataset"], asked["fields"].split(","), asked["purpose"], asked["reason"])
             )

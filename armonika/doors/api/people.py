@@ -18,6 +18,7 @@ from armonika.doors.api.conditions import seen, unconditional
 from armonika.doors.api.creations import Creations
 from armonika.doors.api.gather import Gatherer
 from armonika.trust.vault import AsyncVault, secret_hash
+from armonika.doors.api.problems import NoToken
 from armonika.trust.vault.errors import Duplicate, Refused, SessionEnded, VersionConflict
 from armonika.trust.vault.types import Ask, Created, Find, NewRecord, Record, SecretHash
 
@@ -122,12 +123,14 @@ def token_of(request: Request[Any, Any, Any]) -> SecretHash:
 
 
 def token_from(values: Sequence[str]) -> SecretHash:
-    """The hash of the token in the Authorization headers of a request. Raises SessionEnded."""
+    """The hash of the token in the Authorization headers of a request. Raises NoToken, SessionEnded."""
+    if not values:
+        raise NoToken("no token")
     if len(values) == 1:
         scheme, _, token = values[0].partition(" ")
         if scheme.lower() == "bearer" and 20 <= len(token) <= 200 and _ALPHABET.issuperset(token):
             return secret_hash(token)
-    raise SessionEnded("no token")
+    raise SessionEnded("no token of the right form")
 
 
 def shown(subject: UUID, records: Sequence[Record]) -> PersonOut:

@@ -9,7 +9,7 @@ import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
-from armonika.trust.vault.errors import Refused, SessionEnded, Throttled, VaultError
+from armonika.trust.vault.errors import Forbidden, Refused, SessionEnded, Throttled, VaultError
 
 log = logging.getLogger("armonika.api")
 _TITLES = {
@@ -23,6 +23,10 @@ _DETAILS = {
     413: "A request has at most 1 MiB, a value at most 64 KiB.", 415: "Set `Content-Type: application/json`.",
     422: "Check names and values against /v1/policy.", 500: "Nothing half done was kept. Try again.", 503: "Nothing was lost. Try again in a moment.",
 }  # fmt: skip
+
+
+class NoToken(SessionEnded):
+    """No token came with the request."""
 
 
 class QuotaExceeded(Throttled):
@@ -58,7 +62,11 @@ def content_of(error: VaultError) -> tuple[int, bytes, dict[str, str]]:
     """Status, document and headers of a vault error."""
     headers: dict[str, str] = {}
     if isinstance(error, SessionEnded):
-        headers["WWW-Authenticate"] = 'Bearer realm="armonika"'
+        # RFC 6750 §3.1: a request that says nothing of authentication is told no error.
+        told = "" if isinstance(error, NoToken) else ', error="invalid_token"'
+        headers["WWW-Authenticate"] = f'Bearer realm="armonika"{told}'
+    if isinstance(error, Forbidden):
+        headers["WWW-Authenticate"] = 'Bearer realm="armonika", error="insufficient_scope"'
     if isinstance(error, Throttled):
         headers["Retry-After"] = str(int(error.retry_after) + 1)
     known = None if isinstance(error, Refused | SessionEnded) and error.status != 403 else str(error)

@@ -83,13 +83,15 @@ BEGIN
 END $$;
 
 -- What the law locks (Law 09-04 art. 11, the books of ten years) leaves for no door and no function before its own period has ended; the event of what
--- leaves goes with it. The administrator may, who replays the register in a restored copy: it ended by its period there.
+-- leaves goes with it. The administrator may, who replays the register in a restored copy: it ended by its period there. And who was erased before the law
+-- began to lock stays erased: a lock cannot stop the sweep, which would never come past them to the next.
 CREATE OR REPLACE FUNCTION vault.kept_by_law() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, vault, pg_temp AS $$
 BEGIN
     IF vault.door() <> 'administrator' AND EXISTS (
         SELECT FROM gone g JOIN vault.declared_retention d ON d.policy_id = vault.policy_in_force() AND d.dataset = g.dataset AND d.locked
         LEFT JOIN vault.retention e ON e.subject_id = g.subject_id AND e.record_id = g.record_id
-        WHERE (vault.period_began(d.starts, g.created_at, e.began_at) < vault.cutoff(d.zone, d.days, clock_timestamp())) IS NOT TRUE) THEN
+        WHERE (vault.period_began(d.starts, g.created_at, e.began_at) < vault.cutoff(d.zone, d.days, clock_timestamp())) IS NOT TRUE
+          AND NOT EXISTS (SELECT FROM vault.erasing w WHERE w.subject_id = g.subject_id)) THEN
         RAISE EXCEPTION USING ERRCODE = 'AR403', MESSAGE = 'the law keeps this record until its period has ended';
     END IF;
     DELETE FROM vault.retention e USING gone g WHERE e.subject_id = g.subject_id AND e.record_id = g.record_id;
