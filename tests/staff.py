@@ -64,7 +64,7 @@ class Agent:
         return secret_hash(flow.prove(self.console, secret_hash(session), actor, self.next_code()))
 
 
-def appoint(console: Vault, role: str = "support") -> Agent:
+def appoint(console: Vault, admin_dsn: str, role: str = "support") -> Agent:
     """Somebody new, who has not enrolled yet."""
     email = f"s{uuid4().hex}@operator.example"
-    return Agent(console, appointments.appoint(console, policy.load(), "Zahra", email, role, PASSWORD), email, role)
+    return Agent(console, appointments.appoint(console, admin_dsn, policy.load(), "Zahra", email, role, PASSWORD), email, role)

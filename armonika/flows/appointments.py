@@ -10,12 +10,14 @@ from armonika.trust.vault.errors import Refused, Undeclared
 from armonika.trust.vault.types import NewRecord
 
 
-def appoint(console: Vault, policy: Policy, name: str, email: str, role: str, password: str) -> UUID:
-    """A member of staff with a first password, who enrols a second factor at the first sign-in. Raises Undeclared, Duplicate, Invalid."""
+def appoint(console: Vault, admin_dsn: str, policy: Policy, name: str, email: str, role: str, password: str) -> UUID:
+    """A member of staff with a first password, who enrols a second factor at the first sign-in. The console writes, the administrator confirms: neither
+    makes staff alone. Cut off in between, `reset` confirms. Raises Undeclared, Duplicate, Invalid."""
     if role not in {known.name for known in policy.roles if known.kind == "staff"}:
         raise Undeclared("the role is no role of staff in the policy in force")
     new = NewRecord("staff", {"name": name, "email": email}, "operator", kind=policy.dataset("staff").subject)
-    made = console.create(console.service, "legal", "staff-appointment", [new], password=password, role=role, verified=True)
+    made = console.create(console.service, "legal", "staff-appointment", [new], password=password, role=role)
+    staff.appoint(admin_dsn, made[0].subject)
     return made[0].subject
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -12,7 +13,9 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+import psycopg
 
+from armonika.store.embedded import Embedded
 from tests.api.test_api import READ, USE, api, create, problem  # noqa: F401 (a fixture)
 from tests.live import Live
 
@@ -189,6 +192,50 @@ def test_a_bounded_token_does_what_it_is_for_and_nothing_else(live: Live, api: h
     problem(writer.get(f"/v1/people/{made['id']}", params=READ), 403)
     assert live.command("token", "issue", "--operation", "conquer").returncode == 2
     assert api.get(f"/v1/people/{made['id']}", params=READ).status_code == 200
+
+
+def test_a_token_is_listed_by_a_name_and_ended_at_once(live: Live) -> None:
+    label = f"t-{uuid4().hex[:12]}"
+    token = live.command("token", "issue", "--label", label).stdout.strip()
+    with httpx.Client(base_url=live.api, headers={"Authorization": f"Bearer {token}"}, timeout=20) as own:
+        made = create(own)
+        listed = live.command("token", "list").stdout
+        (line,) = (line for line in listed.splitlines() if label in line)
+        name = line.split()[0]
+        assert token not in listed
+        assert hashlib.sha256(token.encode()).hexdigest().startswith(name)
+        for wrong in (name[:-1] + ("0" if name[-1] != "0" else "1"), "zz", "%", ""):
+            said = live.command("token", "end", wrong)
+            assert (said.returncode, said.stdout) == (1, ""), wrong
+            assert "token list" in said.stderr
+        assert own.get(f"/v1/people/{made['id']}", params=READ).status_code == 200
+        assert live.command("token", "end", name).returncode == 0
+        answer = own.get(f"/v1/people/{made['id']}", params=READ)
+        problem(answer, 401)
+        assert answer.headers["www-authenticate"] == 'Bearer realm="armonika", error="invalid_token"'
+    assert label not in live.command("token", "list").stdout
+    assert live.command("token", "end", name).returncode == 1
+
+
+def test_a_dataset_of_another_doors_compartment_is_not_allowed(live: Live, api: httpx.Client) -> None:  # noqa: F811
+    """No waiting changes it: not 503. Each refusal has its entry."""
+    with psycopg.connect(Embedded(live.home / "postgres", live.home / "keys").admin_dsn) as admin:
+        last = admin.execute("SELECT max(audit_id) FROM vault.audit").fetchone()
+        answers = [
+            api.post("/v1/people", json={"dataset": "applicant", "values": {"name": "N", "email": "n@org.example"}, **USE}),
+            api.post("/v1/lookups", json={"dataset": "applicant", "email": "n@org.example", "fields": ["name"], **USE}),
+        ]
+        for answer in answers:
+            problem(answer, 403)
+            assert answer.headers["www-authenticate"] == 'Bearer realm="armonika", error="insufficient_scope"'
+        entries = admin.execute(
+            "SELECT o.name, a.granted FROM vault.audit a JOIN vault.operation o ON o.id = a.operation WHERE a.audit_id > %s AND a.door = 'api' ORDER BY a.audit_id",
+            last,
+        ).fetchall()
+    assert [entry for entry in entries if not entry[1]] == [("create", False), ("find", False)]
+    bare = httpx.get(f"{live.api}/v1/people/{uuid4()}", params=READ)
+    problem(bare, 401)
+    assert bare.headers["www-authenticate"] == 'Bearer realm="armonika"'
 
 
 def test_the_log_is_served_without_a_token_and_entries_are_not(live: Live, tmp_path: Path) -> None:

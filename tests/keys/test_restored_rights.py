@@ -13,7 +13,9 @@ from armonika import policy
 from armonika.policy.compile import catalogue
 from armonika.supervisor.backup import replay
 from armonika.trust import crypto
-from armonika.trust.keys.provision import provision
+from armonika.trust.keys import provision as provision_module
+from armonika.trust.keys.provision import end_token, issue_token, provision
+from armonika.trust.vault import secret_hash
 from armonika.trust.vault.types import SecretHash
 from tests.keys.house import House, house
 from tests.keys.test_backup import seal
@@ -66,17 +68,59 @@ def signed_in(home: House, whom: UUID, role: str) -> bytes:
     return secret
 
 
+def said(home: House, operation: int, door: str, whom: UUID) -> None:
+    """An entry as a door writes it."""
+    with home.admin() as admin:
+        admin.execute(
+            "INSERT INTO vault.audit (audit_id, at, xact, operation, granted, door, actor, role, subject, purpose, reason, policy_id) "
+            "SELECT nextval('vault.audit_number'), clock_timestamp(), pg_current_xact_id(), %s, true, %s, s.actor, s.role, %s, 0, 0, vault.policy_in_force() "
+            "FROM vault.session s WHERE s.kind = 'service' AND s.door = 'console' LIMIT 1",
+            (operation, door, whom),
+        )
+
+
+def factor(home: House, whom: UUID) -> None:
+    with home.admin() as admin:
+        admin.execute("INSERT INTO vault.second_factor (subject_id, check_hash, last_step) VALUES (%s, %s, 1)", (whom, b"f" * 32))
+        admin.execute("INSERT INTO vault.recovery_code (code_hash, subject_id) VALUES (%s, %s)", (crypto.random_bytes(32), whom))
+
+
+def state(home: House, whom: UUID) -> tuple[object, ...]:
+    """Whether the password of before opens, factors, recovery codes."""
+    with home.admin() as admin:
+        found = admin.execute(
+            "SELECT (SELECT check_hash FROM vault.credential WHERE subject_id = %s) = %s, (SELECT count(*) FROM vault.second_factor WHERE subject_id = %s), "
+            "(SELECT count(*) FROM vault.recovery_code WHERE subject_id = %s)",
+            (whom, b"c" * 32, whom, whom),
+        ).fetchone()
+    assert found is not None
+    return found
+
+
 def test_what_ended_in_what_a_copy_lost_has_ended_in_the_copy(home: House) -> None:
     api = home.vault("api")
-    left, locked, member = home.people(api, 3)
-    signed_in(home, left.subject, "dpo")
-    signed_in(home, member.subject, "admin")
+    left, locked, member, changed, reset, used, asked = home.people(api, 7)
+    roles = {left: "dpo", member: "admin", changed: "admin", reset: "support", used: "support", asked: "admin"}
+    for one, role in roles.items():
+        signed_in(home, one.subject, role)
+    for one in (reset, used):
+        factor(home, one.subject)
+    tokens = {label: issue_token(home.embedded.admin_dsn, label=label) for label in ("lost", "kept")}
     seal(home)
     save(home, "saved")
     with home.admin() as admin:
         admin.execute("SELECT vault.staff_end(%s)", (left.subject,))
         admin.execute("UPDATE vault.session SET revoked_at = clock_timestamp() WHERE actor = %s", (member.subject,))
         admin.execute("UPDATE vault.challenge SET used_at = clock_timestamp() WHERE subject_id = %s", (member.subject,))
+    for one, operation, door in (
+        (changed, 11, "site"),
+        (asked, 11, "worker"),
+        (reset, 40, "administrator"),
+        (used, 40, "console"),
+    ):
+        said(home, operation, door, one.subject)
+    (named,) = (one.name for one in provision_module.tokens(home.embedded.admin_dsn) if one.label == "lost")
+    end_token(home.embedded.admin_dsn, named)
     home.vault("api").restrict(SecretHash(home.token), locked.subject, True, "provide", "integration")
     seal(home)
     put_back(home, "saved")
@@ -88,6 +132,14 @@ def test_what_ended_in_what_a_copy_lost_has_ended_in_the_copy(home: House) -> No
     assert home.value(f"SELECT state FROM vault.subject WHERE subject_id = '{locked.subject}'") == "restricted"
     assert home.value("SELECT count(*) FROM vault.session WHERE kind = 'session' AND revoked_at IS NULL") == 0
     assert home.value("SELECT count(*) FROM vault.challenge WHERE used_at IS NULL") == 0
+    assert [state(home, one.subject) for one in (changed, reset, used, asked)] == [
+        (False, 0, 0), (False, 0, 0), (True, 1, 0), (True, 0, 0),
+    ]  # fmt: skip
+    living = {
+        label: home.value(f"SELECT revoked_at IS NULL FROM vault.session WHERE secret_hash = '\\x{secret_hash(token).hex()}'")
+        for label, token in tokens.items()
+    }
+    assert living == {"lost": False, "kept": True}
     assert home.read(home.vault("api"), member)["name"] == "N"
 
 

@@ -260,7 +260,7 @@ class Witnessing(BaseHTTPRequestHandler):
         self.asked.append(self.rfile.read(int(self.headers["content-length"])))
         self.send_response(self.status)
         self.end_headers()
-        self.wfile.write(b"\xe2\x80\x94 w %d\n" % len(self.asked))
+        self.wfile.write(b"\xe2\x80\x94 w %04d\n" % len(self.asked))
 
     def log_message(self, *_: object) -> None:
         return
@@ -280,12 +280,12 @@ def test_cosignatures_are_added_to_the_newest_checkpoint(tmp_path: Path) -> None
         assert one.cosign()
         assert one.cosign(), "an empty log is cosigned each time"
         assert len(Witnessing.asked) == 2
-        assert (tmp_path / "log/checkpoint").read_bytes() == plain + b"\xe2\x80\x94 w 2\n"
+        assert (tmp_path / "log/checkpoint").read_bytes() == plain + b"\xe2\x80\x94 w 0002\n"
         rows.count = 5
         one.seal()
         plain = (tmp_path / "log/checkpoint").read_bytes()
         assert one.cosign()
-        assert (tmp_path / "log/checkpoint").read_bytes() == plain + b"\xe2\x80\x94 w 3\n"
+        assert (tmp_path / "log/checkpoint").read_bytes() == plain + b"\xe2\x80\x94 w 0003\n"
         assert one.cosign()
         assert len(Witnessing.asked) == 3, "asked once for a size"
         rows.count = 9

@@ -273,8 +273,8 @@ BAD: list[tuple[Callable[[str], str], str]] = [
     (lambda raw: "", "cannot be read"), (lambda raw: raw.replace("\n3\n", "\n03\n"), "canonical"), (lambda raw: raw.replace("\n3\n", "\n+3\n"), "canonical"),
     (lambda raw: raw.replace("\n3\n", "\n\u0663\n"), "canonical"), (lambda raw: raw.replace("\n3\n", "\n\n"), "cannot be read|canonical"),
     (lambda raw: raw.replace(raw.split("\n")[2], base64.b64encode(bytes(31)).decode()), "canonical"), (lambda raw: raw.replace(raw.split("\n")[2], "!" + raw.split("\n")[2]), "cannot be read"),
-    (lambda raw: raw.replace("\n3\n", "\n4\n"), "signature is not the log's"), (lambda raw: raw.partition("\n\n")[0] + "\n\n", "carries no signature"),
-    (lambda raw: raw.replace("\u2014 ", "- "), "carries no signature"), (lambda raw: raw.replace(f"\u2014 {ORIGIN} ", "\u2014 other "), "carries no signature"),
+    (lambda raw: raw.replace("\n3\n", "\n4\n"), "signature is not the log's"), (lambda raw: raw.partition("\n\n")[0] + "\n\n", "cut off"),
+    (lambda raw: raw.replace("\u2014 ", "- "), "signature line of the checkpoint cannot be read"), (lambda raw: raw.replace(f"\u2014 {ORIGIN} ", "\u2014 other "), "carries no signature"),
     (lambda raw: raw.partition("\n\n")[0] + f"\n\n\u2014 {ORIGIN}\n", "cannot be read"), (lambda raw: raw.partition("\n\n")[0] + f"\n\n\u2014 {ORIGIN} !!!!\n", "cannot be read"),
     (lambda raw: raw.partition("\n\n")[0] + f"\n\n\u2014 {ORIGIN} !" + raw.partition("\n\n")[2].split("\n")[0].split(" ")[2] + "\n", "cannot be read"),
 ]  # fmt: skip

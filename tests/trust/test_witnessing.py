@@ -240,35 +240,51 @@ def peer() -> Iterator[Peer]:
     made.server.server_close()
 
 
+LINES = "\u2014 w AAAAAAA=\n".encode()
+
+
 def asked(peer: Peer, size: int, known: int, *answers: tuple[int, bytes]) -> tuple[bytes, int] | None:
     peer.answers, peer.asked = list(answers), []
     return cosignatures(peer.address, signed(size), LOGS[size].files.get, known)
 
 
 def test_a_caller_asks_from_what_the_witness_knows(peer: Peer) -> None:
-    assert asked(peer, 9, 5, (200, b"lines\n")) == (b"lines\n", 9)
+    assert asked(peer, 9, 5, (200, LINES)) == (LINES, 9)
     assert peer.asked == [("/add-checkpoint", request(5, 9))]
-    assert asked(peer, 9, 1, (200, b"x")) == (b"x", 9)
+    assert asked(peer, 9, 1, (200, LINES)) == (LINES, 9)
     assert peer.asked == [("/add-checkpoint", request(1, 9))]
     for known in (0, 9):
-        assert asked(peer, 9, known, (200, b"x")) == (b"x", 9)
+        assert asked(peer, 9, known, (200, LINES)) == (LINES, 9)
         assert peer.asked == [("/add-checkpoint", request(known, 9))]
         assert b"\n\n" in peer.asked[0][1][:7]
 
 
 def test_a_caller_that_believed_wrong_asks_again_and_not_for_ever(peer: Peer) -> None:
-    assert asked(peer, 9, 0, (409, b"5\n"), (200, b"x")) == (b"x", 9)
+    assert asked(peer, 9, 0, (409, b"5\n"), (200, LINES)) == (LINES, 9)
     assert [body for _, body in peer.asked] == [request(0, 9), request(5, 9)]
-    assert asked(peer, 9, 0, (409, b"9\n"), (200, b"x")) == (b"x", 9)
+    assert asked(peer, 9, 0, (409, b"9\n"), (200, LINES)) == (LINES, 9)
     assert asked(peer, 9, 0, *[(409, b"5\n")] * 5) is None
     assert len(peer.asked) == 3
     for said in (b"10\n", b"", b"x", b"-1\n"):
-        assert asked(peer, 9, 0, (409, said), (200, b"x")) is None, said
+        assert asked(peer, 9, 0, (409, said), (200, LINES)) is None, said
         assert len(peer.asked) == 1
-    assert asked(peer, 9, 0, (409, b" " * 31 + b"5"), (200, b"x")) == (b"x", 9)
-    assert asked(peer, 9, 0, (409, b"5\n" + b" " * 30 + b"x"), (200, b"x")) is None
+    assert asked(peer, 9, 0, (409, b" " * 31 + b"5"), (200, LINES)) == (LINES, 9)
+    assert asked(peer, 9, 0, (409, b"5\n" + b" " * 30 + b"x"), (200, LINES)) is None
     for status in (400, 403, 404, 422, 500):
-        assert asked(peer, 9, 0, (status, b"5\n"), (200, b"x")) is None
+        assert asked(peer, 9, 0, (status, b"5\n"), (200, LINES)) is None
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"", b"\n", b"signed", b"\xff\n", "\u2014 w AAAAAAA=\n\n".encode(), "\u2014 w AAAAAAA=".encode(), "\u2014 w AAAA AAAA\n".encode(), b"- w AAAAAAA=\n",
+        "\u2014  w AAAAAAA=\n".encode(), "\u2014 w+v AAAAAAA=\n".encode(), "\u2014 w \n".encode(), "\u2014 w AAAAA\n".encode(), f"\u2014 {ORIGIN} AAAAAAA=\n".encode(),
+        "\u2014 w AAAAAAA=\r\n".encode(),
+    ],
+)  # fmt: skip
+def test_what_is_no_signature_line_never_reaches_the_checkpoint(peer: Peer, said: bytes) -> None:
+    assert asked(peer, 9, 5, (200, said)) is None
+    assert asked(peer, 9, 5, (200, "\u2014 w AAAAAAA=\n\u2014 w AAAAAAA=\n".encode())) is not None
 
 
 def test_a_caller_goes_on_without_a_witness(peer: Peer) -> None:

@@ -24,7 +24,7 @@ from tests.staff import Agent, appoint, code
 
 @pytest.fixture
 def agent(doors: Doors) -> Agent:
-    made = appoint(doors.console)
+    made = appoint(doors.console, doors.server.admin_dsn)
     made.signed_in()
     return made
 
@@ -37,7 +37,7 @@ def admin(doors: Doors, statement: str, *parameters: object) -> list[tuple[objec
 
 def test_nothing_opens_before_the_second_factor(doors: Doors) -> None:
     console, person = doors.console, doors.person()
-    dpo = appoint(console, "dpo")
+    dpo = appoint(console, doors.server.admin_dsn, "dpo")
     session, actor = dpo.pending()
     secret = secret_hash(session)
     assert actor.usable is False
@@ -74,7 +74,7 @@ def test_nothing_opens_before_the_second_factor(doors: Doors) -> None:
 
 
 def test_a_ticket_of_before_is_not_taken_by_a_pending_session(doors: Doors) -> None:
-    agent = appoint(doors.console)
+    agent = appoint(doors.console, doors.server.admin_dsn)
     secret = agent.signed_in()
     with doors.raw("console", autocommit=True) as raw:
         catalogue = doors.console.catalogue
@@ -246,7 +246,7 @@ def test_a_clock_that_went_back_opens_nothing_twice_and_locks_nobody_out(doors: 
 
 
 def test_recovery_codes_are_their_owners_and_work_once(doors: Doors, agent: Agent) -> None:
-    other = appoint(doors.console)
+    other = appoint(doors.console, doors.server.admin_dsn)
     other.signed_in()
     assert len(set(agent.codes)) == 10
     session, actor = other.pending()
@@ -281,7 +281,7 @@ def test_new_codes_end_the_old_ones_and_need_a_fresh_proof(doors: Doors, agent: 
 
 
 def test_erasing_needs_a_factor_proven_in_the_last_ten_minutes(doors: Doors) -> None:
-    dpo, person = appoint(doors.console, "dpo"), doors.person()
+    dpo, person = appoint(doors.console, doors.server.admin_dsn, "dpo"), doors.person()
     secret = dpo.signed_in()
     admin(
         doors,
@@ -316,7 +316,7 @@ def test_a_factor_is_replaced_by_its_owner_alone(doors: Doors, agent: Agent) -> 
 
 
 def test_enrolment_needs_the_value_in_the_vault_and_a_young_password(doors: Doors) -> None:
-    agent = appoint(doors.console)
+    agent = appoint(doors.console, doors.server.admin_dsn)
     session, _ = agent.pending()
     secret = secret_hash(session)
     step = flow.standing(doors.console, secret).step
@@ -336,7 +336,7 @@ def test_enrolment_needs_the_value_in_the_vault_and_a_young_password(doors: Door
 
 
 def test_a_wrong_code_enrols_nothing(doors: Doors) -> None:
-    agent = appoint(doors.console)
+    agent = appoint(doors.console, doors.server.admin_dsn)
     session, actor = agent.pending()
     for typed in ("000000", "abc", "", "1234567"):
         with pytest.raises(Refused):
@@ -405,7 +405,7 @@ def test_an_appointment_that_ended_opens_nothing_and_never_comes_back(doors: Doo
         appointments.end(doors.server.admin_dsn, agent.subject)  # type: ignore[attr-defined]
     with pytest.raises((Refused, VaultError)):
         doors.console.create(doors.console.service, "legal", "staff-appointment", [NewRecord("staff", {"name": "Z", "email": f"{uuid4().hex}@x.example"}, "operator", subject=agent.subject)],
-                             password="long enough for staff", role="support", verified=True)  # fmt: skip
+                             password="long enough for staff", role="support")  # fmt: skip
     with doors.admin() as connection, pytest.raises(psycopg.Error, match="never changed"):
         connection.execute("DELETE FROM vault.staff_end")
 
@@ -420,11 +420,11 @@ def test_the_operators_commands_touch_staff_alone(doors: Doors) -> None:
         with pytest.raises(Refused):
             attempt()
     with pytest.raises(Undeclared):
-        appointments.appoint(doors.console, policy.load(), "X", "x@operator.example", "admin", "x" * 12)
+        appointments.appoint(doors.console, doors.server.admin_dsn, policy.load(), "X", "x@operator.example", "admin", "x" * 12)
 
 
 def test_a_review_is_of_exactly_the_list_that_was_shown_by_whom_the_policy_names(doors: Doors, agent: Agent) -> None:
-    dpo = appoint(doors.console, "dpo")
+    dpo = appoint(doors.console, doors.server.admin_dsn, "dpo")
     secret = dpo.signed_in()
     shown = access.accounts(doors.console, secret)
     assert {agent.email, dpo.email} <= {email for _, email in shown.rows}
@@ -434,7 +434,7 @@ def test_a_review_is_of_exactly_the_list_that_was_shown_by_whom_the_policy_names
         "SELECT r.name, a.granted FROM vault.audit a JOIN vault.role r ON r.id = a.role JOIN vault.access_review v ON v.audit_id = a.audit_id WHERE a.audit_id = %s AND a.operation = 41",
         entry,
     ) == [("dpo", True)]
-    appoint(doors.console)
+    appoint(doors.console, doors.server.admin_dsn)
     with pytest.raises(VersionConflict):
         access.record(doors.console, secret, shown.digest)
     support = agent.signed_in()

@@ -104,8 +104,8 @@ class Results(msgspec.Struct):
 
 
 _ENCODE = msgspec.json.Encoder().encode
-_OWN = (Duplicate, Undeclared, Invalid, KeyUnavailable)
-"""What one item can spoil: a value, or a dataset that is not declared or whose keys are another door's."""
+_OWN = (Duplicate, Undeclared, Invalid)
+"""What one item can spoil: a value, or a dataset that is not declared."""
 
 
 def _failed(error: Exception) -> Result:
@@ -135,13 +135,25 @@ async def create_people(request: Request[Any, Any, State], data: CreatePeople, s
         )
         for number, item in enumerate(data.people)
     ]
-    return _answer(await _create_or_find(vault, secret, data, news, key))
+    ours = [await vault.takes_part(new.dataset) for new in news]
+    done = iter(await _create_or_find(vault, secret, data, [new for new, own in zip(news, ours, strict=True) if own], key))
+    return _answer([next(done) if own else await _refused(vault, secret, data, new) for new, own in zip(news, ours, strict=True)])
+
+
+async def _refused(vault: AsyncVault, secret: SecretHash, use: Use, new: NewRecord) -> Result:
+    """An item of another door's compartment: refused alone, with its entry, before it can spoil the others."""
+    try:
+        return _made(*await vault.create(secret, use.purpose, use.reason, [new], use.reference))
+    except VaultError as error:
+        return _failed(error)
 
 
 async def _create_or_find(
     vault: AsyncVault, secret: SecretHash, use: Use, news: Sequence[NewRecord], key: bytes | None
 ) -> list[Result]:
     """A batch that is sent again is mostly there already: what the first one made is looked up, and only the rest is halved."""
+    if not news:
+        return []
     try:
         return [_made(one) for one in await vault.create(secret, use.purpose, use.reason, news, use.reference)]
     except _OWN as error:

@@ -64,7 +64,11 @@ class FastRead:
         try:
             secret = scope.get(SECRET)
             if secret is None:
-                raise SessionEnded("no token") if any(name == b"authorization" for name, _ in scope["headers"]) else NoToken("no token")
+                raise (
+                    SessionEnded("no token")
+                    if any(name == b"authorization" for name, _ in scope["headers"])
+                    else NoToken("no token")
+                )
             records = await gatherer.read(
                 Ask(secret, person, asked["dataset"], asked["fields"].split(","), asked["purpose"], asked["reason"])
             )

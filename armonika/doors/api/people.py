@@ -17,8 +17,8 @@ from armonika.doors.api import once
 from armonika.doors.api.conditions import seen, unconditional
 from armonika.doors.api.creations import Creations
 from armonika.doors.api.gather import Gatherer
-from armonika.trust.vault import AsyncVault, secret_hash
 from armonika.doors.api.problems import NoToken
+from armonika.trust.vault import AsyncVault, secret_hash
 from armonika.trust.vault.errors import Duplicate, Refused, SessionEnded, VersionConflict
 from armonika.trust.vault.types import Ask, Created, Find, NewRecord, Record, SecretHash
 

@@ -95,7 +95,7 @@ def load(config: Settings, provisioned: Provisioned, dsn: str, admin_dsn: str, m
         )
         for role in STAFF:
             email, phrase = f"{role}@operateur.example", password()
-            appointments.appoint(console, policy, f"Agent {role}", email, role, phrase)
+            appointments.appoint(console, admin_dsn, policy, f"Agent {role}", email, role, phrase)
             key = _enrol(console, policy, email, phrase)
             lines.append(f"  staff    {email:<34} {phrase}   ({role}, {config.console_url}) second factor {key}")
         lines.append(f"  token    {issue_token(admin_dsn, label='sample')}   (integration, {config.api_url})")

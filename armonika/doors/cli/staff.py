@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
             said: dict[str, object] = {}
             password = one_time_code.grouped(one_time_code.recovery_from(crypto.random_bytes(16)).lower()).replace(" ", "-")
             if args.action == "appoint":
-                subject = appointments.appoint(console, policy, args.name, args.email, args.role, password)
+                subject = appointments.appoint(console, dsn, policy, args.name, args.email, args.role, password)
                 said = {"subject": str(subject), "role": args.role, "password": password}
             else:
                 subject = appointments.subject_of(console, args.who)

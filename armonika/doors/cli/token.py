@@ -1,4 +1,4 @@
-"""`armonika token issue`: a token of the machine API, shown once."""
+"""`armonika token issue|list|end`: tokens of the machine API. A token is shown once; later it is named by the beginning of its hash."""
 
 from __future__ import annotations
 
@@ -9,19 +9,24 @@ import sys
 from armonika import settings
 from armonika.doors.cli.running import admin_dsn
 from armonika.store.private_files import KeyFileError
-from armonika.trust.keys.provision import issue_token
+from armonika.trust.keys.provision import end_token, issue_token, tokens
 
 MOST_DAYS = 3650
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command."""
-    parser = subparsers.add_parser("token", help="issue a token of the machine API")
-    parser.add_argument("action", choices=("issue",))
+    actions = subparsers.add_parser("token", help="issue, list and end tokens of the machine API").add_subparsers(
+        dest="action", required=True
+    )
+    parser = actions.add_parser("issue", help="a new token, shown once")
     parser.add_argument("--label", type=_label, help="at most 40 small letters, digits and hyphens")
     parser.add_argument("--days", type=_days, default=90.0, help=f"how long it lives, at most {MOST_DAYS} (default: 90)")
     for bound in ("compartment", "purpose", "operation"):
         parser.add_argument(f"--{bound}", action="append", help=f"only this {bound}; may be given again")
+    actions.add_parser("list", help="those that live: name, label, role, from when to when")
+    end = actions.add_parser("end", help="ends one at once")
+    end.add_argument("name", help="the name that `list` shows")
 
 
 def _label(text: str) -> str:
@@ -42,18 +47,33 @@ def _days(text: str) -> float:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints the token, once."""
+    """0 done, 1 there is no such token, 2 could not run."""
     try:
-        print(
-            issue_token(
-                admin_dsn(settings.load()),
-                days=args.days,
-                label=args.label,
-                compartments=args.compartment,
-                purposes=args.purpose,
-                operations=args.operation,
+        dsn = admin_dsn(settings.load())
+        if args.action == "issue":
+            print(
+                issue_token(
+                    dsn,
+                    days=args.days,
+                    label=args.label,
+                    compartments=args.compartment,
+                    purposes=args.purpose,
+                    operations=args.operation,
+                )
             )
-        )
+        elif args.action == "end":
+            print(f"ended; entry {end_token(dsn, args.name)} of the log says so")
+        else:
+            found = tokens(dsn)
+            for one in found:
+                print(
+                    f"{one.name}  {one.label or '-':<40}  {one.role:<12}  {one.issued:%Y-%m-%d %H:%M} to {one.expires:%Y-%m-%d %H:%M}"
+                )
+            if not found:
+                print("No token lives. `armonika token issue` makes one.")
+    except LookupError as error:
+        print(f"armonika: {error}.", file=sys.stderr)
+        return 1
     except (KeyFileError, OSError, ValueError) as error:
         print(f"armonika: {error}", file=sys.stderr)
         return 2

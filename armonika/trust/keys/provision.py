@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -115,9 +116,35 @@ def issue_token(admin_dsn: str, role: str = "integration", days: float = 90, lab
     return token
 
 
-def revoke_token(admin_dsn: str, token: str) -> None:
-    """Ends a token at once."""
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A living token of the machine API, without what it opens. `name` is the beginning of its hash, by which it is ended."""
+
+    name: str
+    label: str | None
+    role: str
+    issued: datetime
+    expires: datetime
+
+
+def tokens(admin_dsn: str) -> list[Token]:
+    """Every token that is neither ended nor expired, oldest first."""
     with psycopg.connect(admin_dsn) as connection:
-        connection.execute(
-            "UPDATE vault.session SET revoked_at = clock_timestamp() WHERE secret_hash = %s", (crypto.sha256(token.encode()),)
-        )
+        rows = connection.execute(
+            "SELECT left(encode(s.secret_hash, 'hex'), 12), s.label, r.name, s.created_at, s.expires_at FROM vault.session s JOIN vault.role r ON r.id = s.role "
+            "WHERE s.kind = 'token' AND s.revoked_at IS NULL AND s.expires_at > clock_timestamp() ORDER BY s.created_at, 1"
+        ).fetchall()
+    return [Token(*row) for row in rows]
+
+
+def end_token(admin_dsn: str, name: str) -> int:
+    """Ends the one token whose hash begins so, at once. Returns the audit row's number. Raises LookupError unless it is exactly one that lives."""
+    try:
+        with psycopg.connect(admin_dsn) as connection:
+            row = connection.execute("SELECT vault.end_token(%s)", (name,)).fetchone()
+    except psycopg.DatabaseError as error:
+        if error.sqlstate in ("AR403", "AR422"):
+            raise LookupError("no living token is named so; `armonika token list` names them. Nothing was ended") from None
+        raise
+    assert row is not None
+    return int(row[0])

@@ -86,6 +86,11 @@ class AsyncVault:
                 self._known = None
         return await work()
 
+    async def takes_part(self, dataset: str) -> bool:
+        """Whether this door writes the dataset at all; True for what is not declared, which is told when it is written."""
+        catalogue = await self.catalogue()
+        return not catalogue.declares(dataset) or self._envelope.takes_part(catalogue.dataset(dataset))
+
     async def whoami(self, secret: SecretHash) -> Actor:
         """Who the secret proves. Raises SessionEnded."""
         return Actor(*(await self._rows(codec.WHOAMI, [secret]))[0])

@@ -73,6 +73,10 @@ class Catalogue:
         except KeyError:
             raise Undeclared("the dataset is not declared in the policy in force") from None
 
+    def declares(self, name: str) -> bool:
+        """Whether there is a dataset of this name."""
+        return name in self._datasets
+
     def purpose(self, name: str) -> int:
         """A purpose's id, or `Undeclared` (claim 2a.0)."""
         try:

@@ -137,9 +137,13 @@ class Envelope:
         self._take_part(dataset)
         return list(dataset.indexing), [self.digest(dataset, field, value, epoch) for epoch in dataset.indexing]
 
+    def takes_part(self, dataset: Dataset) -> bool:
+        """Whether this door holds anything of the dataset's compartment."""
+        return dataset.compartment in self._held
+
     def _take_part(self, dataset: Dataset) -> None:
-        """Raises Forbidden for a compartment that this door holds nothing of: no waiting changes it, as it does where an epoch's keys are still to come."""
-        if dataset.compartment not in self._held:
+        """Raises Forbidden where the door takes no part: no waiting changes it, as it does where an epoch's keys are still to come."""
+        if not self.takes_part(dataset):
             raise Forbidden("the policy gives this door no part in the compartment of that dataset")
 
     def _value(self, data_key: bytes, place: bytes, dataset: Dataset, field: str, version: int, value: str) -> bytes:

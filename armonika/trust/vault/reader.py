@@ -19,7 +19,7 @@ from armonika.trust.keys.credentials import Credentials
 from armonika.trust.vault import codec
 from armonika.trust.vault.catalogue import Catalogue
 from armonika.trust.vault.envelope import Envelope
-from armonika.trust.vault.errors import KeysChanged, KeyUnavailable, Refused, Unavailable, VaultError
+from armonika.trust.vault.errors import Forbidden, KeysChanged, KeyUnavailable, Refused, Unavailable, VaultError
 from armonika.trust.vault.types import Access, Actor, Ask, Find, Held, Outcome, Record, SecretHash
 
 T = TypeVar("T")

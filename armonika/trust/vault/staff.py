@@ -57,6 +57,11 @@ def record_review(vault: Vault, secret: SecretHash, digest: bytes) -> int:
     )
 
 
+def appoint(admin_dsn: str, subject: UUID) -> int:
+    """Confirms an appointment: from now on they sign in. Returns the audit row's number. Raises Refused when no appointment waits for it."""
+    return _administer(admin_dsn, "SELECT vault.staff_appoint(%s)", (subject,))
+
+
 def reset(vault: Vault, admin_dsn: str, subject: UUID, password: str) -> int:
     """A new password, no second factor, no session. `vault` is the console's. Raises Refused when this is no member of staff."""
     return _administer(admin_dsn, "SELECT vault.staff_reset(%s, %s, %s, %s)", (subject, *vault._credential(password)))

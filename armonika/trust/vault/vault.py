@@ -41,22 +41,21 @@ class Vault(VaultReader):
         return cls(credentials, dsn, size)
 
     def create(self, secret: SecretHash, purpose: str, reason: str, records: Sequence[NewRecord], reference: str | None = None, *,
-               password: str | None = None, role: str | None = None, verified: bool = False, jobs: Sequence[str] = ()) -> list[Created]:  # fmt: skip
-        """Creates records in one transaction. With `password` and `role` the first person gets a credential; `jobs` ("task:language") are
+               password: str | None = None, role: str | None = None, jobs: Sequence[str] = ()) -> list[Created]:  # fmt: skip
+        """Creates records in one transaction. With `password` and `role` the first person gets a credential, good from when
+        it is confirmed (`redeem`; of staff `staff.appoint`); `jobs` ("task:language") are
         enqueued for the first person. Raises Duplicate, Refused, Restricted, Undeclared, Invalid; nothing is then stored."""
         if (password is None) != (role is None):
             raise Undeclared("a password needs a role, and a role a password")
         credential = self._credential(password) if password is not None else None
         try:
-            return self._again(
-                lambda: self._create(secret, purpose, reason, reference, records, jobs, credential, role, verified)
-            )
+            return self._again(lambda: self._create(secret, purpose, reason, reference, records, jobs, credential, role))
         except Refused:
             self._refused(secret, "create", purpose, reason, records[0].subject, records[0].dataset)
             raise
 
     def _create(self, secret: SecretHash, purpose: str, reason: str, reference: str | None, records: Sequence[NewRecord], jobs: Sequence[str],
-                credential: tuple[bytes, str, bytes] | None, role: str | None, verified: bool) -> list[Created]:  # fmt: skip
+                credential: tuple[bytes, str, bytes] | None, role: str | None) -> list[Created]:  # fmt: skip
         parameters, made = codec.create_parameters(
             self.catalogue, self._envelope, secret, purpose, reason, reference, records, jobs
         )
@@ -65,8 +64,8 @@ class Vault(VaultReader):
                 audit_ids = self._store.value(codec.CREATE, parameters, connection)
                 if credential is not None:
                     self._store.rows(
-                        "SELECT vault.set_first_credential($1::bytea, $2::uuid, $3::text, $4::bytea, $5::text, $6::bytea, $7::boolean)",
-                        [secret, made[0][0], role, *credential, verified],
+                        "SELECT vault.set_first_credential($1::bytea, $2::uuid, $3::text, $4::bytea, $5::text, $6::bytea)",
+                        [secret, made[0][0], role, *credential],
                         connection,
                     )
         except psycopg.Error as error:

@@ -14,7 +14,8 @@ BEGIN
     PERFORM vault.note(s, vault.policy_in_force(), 11::smallint, true, whom, NULL, NULL, 0, 0::smallint, 0::smallint, NULL);
 END $$;
 
--- verify-address: the address is confirmed. reset-password: a new credential, every session ended; the letter proves the address too.
+-- verify-address: the address is confirmed. reset-password: a new credential, every session ended; the letter proves the address too. Of staff no letter
+-- confirms an appointment: that is the administrator's (vault.staff_appoint).
 CREATE OR REPLACE FUNCTION vault.redeem_challenge(service bytea, token bytea, asked_kind text, new_salt bytea, new_parameters text, new_check bytea) RETURNS uuid
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
 DECLARE s vault.session := vault.actor(service); whom uuid;
@@ -29,10 +30,10 @@ BEGIN
     IF whom IS NULL THEN RAISE EXCEPTION USING ERRCODE = 'AR403', MESSAGE = 'not allowed'; END IF;
     IF asked_kind = 'reset-password' THEN
         UPDATE vault.credential c SET salt = new_salt, parameters = new_parameters, check_hash = new_check, changed_at = clock_timestamp(),
-            verified_at = coalesce(c.verified_at, clock_timestamp()) WHERE c.subject_id = whom;
+            verified_at = coalesce(c.verified_at, CASE WHEN NOT vault.is_staff(c.role) THEN clock_timestamp() END) WHERE c.subject_id = whom;
         UPDATE vault.session x SET revoked_at = clock_timestamp() WHERE x.actor = whom AND x.kind = 'session' AND x.revoked_at IS NULL;
     ELSE
-        UPDATE vault.credential c SET verified_at = coalesce(c.verified_at, clock_timestamp()) WHERE c.subject_id = whom;
+        UPDATE vault.credential c SET verified_at = coalesce(c.verified_at, clock_timestamp()) WHERE c.subject_id = whom AND NOT vault.is_staff(c.role);
     END IF;
     PERFORM vault.note(s, vault.policy_in_force(), 11::smallint, true, whom, NULL, NULL, 0, 0::smallint, 0::smallint, NULL);
     RETURN whom;

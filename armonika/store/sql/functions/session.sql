@@ -98,7 +98,8 @@ BEGIN
 END $$;
 
 -- The first credential of a person made in the same transaction or without one yet. Members start unverified; who appoints staff vouches for the address.
-CREATE OR REPLACE FUNCTION vault.set_first_credential(service bytea, whom uuid, role_name text, new_salt bytea, new_parameters text, new_check bytea, verified boolean) RETURNS void
+DROP FUNCTION IF EXISTS vault.set_first_credential(bytea, uuid, text, bytea, text, bytea, boolean);
+CREATE OR REPLACE FUNCTION vault.set_first_credential(service bytea, whom uuid, role_name text, new_salt bytea, new_parameters text, new_check bytea) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
 DECLARE
     pol int := vault.policy_in_force();
@@ -107,12 +108,11 @@ DECLARE
 BEGIN
     SELECT * INTO r FROM vault.role x WHERE x.name = role_name;
     IF r.id IS NULL OR s.kind <> 'service' OR NOT (r.kind = 'member' AND vault.door() IN ('site', 'verifier') OR r.kind = 'staff' AND vault.door() = 'console')
-        OR verified AND r.kind = 'member' OR EXISTS (SELECT FROM vault.staff_end e WHERE e.subject_id = whom)
+        OR EXISTS (SELECT FROM vault.staff_end e WHERE e.subject_id = whom)
         OR NOT EXISTS (SELECT FROM vault.audit a WHERE a.subject = whom AND a.operation = 4 AND a.xact = pg_current_xact_id() AND a.actor = s.actor) THEN
         RAISE EXCEPTION USING ERRCODE = 'AR403', MESSAGE = 'not allowed';
     END IF;
-    INSERT INTO vault.credential (subject_id, role, salt, parameters, check_hash, verified_at)
-        VALUES (whom, r.id, new_salt, new_parameters, new_check, CASE WHEN verified THEN clock_timestamp() END);
+    INSERT INTO vault.credential (subject_id, role, salt, parameters, check_hash) VALUES (whom, r.id, new_salt, new_parameters, new_check);
     PERFORM vault.note(s, pol, 11::smallint, true, whom, NULL, NULL, 0, 0::smallint, 0::smallint, NULL);
 EXCEPTION WHEN unique_violation THEN RAISE EXCEPTION USING ERRCODE = 'AR403', MESSAGE = 'not allowed';
 END $$;

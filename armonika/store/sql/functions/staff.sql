@@ -60,11 +60,28 @@ BEGIN
     RETURN vault.note(s, vault.policy_in_force(), what, true, whom, NULL, NULL, 0, 0::smallint, 0::smallint, NULL);
 END $$;
 
--- A member of staff lost the factor: a new password, no factor, no session. They enrol again at the next sign-in. For the administrator.
+-- Whether a role is of staff. Internal.
+CREATE OR REPLACE FUNCTION vault.is_staff(asked_role smallint) RETURNS boolean LANGUAGE sql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM vault.role r WHERE r.id = asked_role AND r.kind = 'staff')
+$$;
+
+-- Confirms an appointment: until then nobody signs in with what the console wrote, so that a console that was taken over makes no staff. For the administrator.
+CREATE OR REPLACE FUNCTION vault.staff_appoint(whom uuid) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+BEGIN
+    UPDATE vault.credential c SET verified_at = clock_timestamp()
+        WHERE c.subject_id = whom AND c.verified_at IS NULL AND EXISTS (SELECT FROM vault.role r WHERE r.id = c.role AND r.kind = 'staff');
+    IF NOT FOUND THEN RAISE EXCEPTION USING ERRCODE = 'AR403', MESSAGE = 'not allowed'; END IF;
+    RETURN vault.note_staff(11::smallint, whom);
+END $$;
+
+-- A member of staff lost the factor: a new password, no factor, no session. They enrol again at the next sign-in. An appointment that was cut off before it was
+-- confirmed is confirmed. For the administrator.
 CREATE OR REPLACE FUNCTION vault.staff_reset(whom uuid, new_salt bytea, new_parameters text, new_check bytea) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
 BEGIN
-    UPDATE vault.credential c SET salt = new_salt, parameters = new_parameters, check_hash = new_check, changed_at = clock_timestamp()
+    UPDATE vault.credential c SET salt = new_salt, parameters = new_parameters, check_hash = new_check, changed_at = clock_timestamp(),
+            verified_at = coalesce(c.verified_at, clock_timestamp())
         WHERE c.subject_id = whom AND EXISTS (SELECT FROM vault.role r WHERE r.id = c.role AND r.kind = 'staff');
     IF NOT FOUND THEN RAISE EXCEPTION USING ERRCODE = 'AR403', MESSAGE = 'not allowed'; END IF;
     DELETE FROM vault.second_factor f WHERE f.subject_id = whom;
@@ -84,4 +101,18 @@ BEGIN
     n := vault.note_staff(42::smallint, whom);
     INSERT INTO vault.staff_end (subject_id, audit_id) VALUES (whom, n);
     RETURN n;
+END $$;
+
+-- Ends one living token of the machine API at once, by the first digits of its hash. Returns the entry, whose subject is the token's pseudonym. For the administrator.
+CREATE OR REPLACE FUNCTION vault.end_token(begins text) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+DECLARE ended uuid[];
+BEGIN
+    IF begins !~ '^[0-9a-f]{8,64}$' THEN RAISE EXCEPTION USING ERRCODE = 'AR422', MESSAGE = 'a token is named by eight digits of its hash or more'; END IF;
+    WITH done AS (
+        UPDATE vault.session x SET revoked_at = clock_timestamp() WHERE x.kind = 'token' AND x.revoked_at IS NULL AND left(encode(x.secret_hash, 'hex'), length(begins)) = begins
+        RETURNING x.actor)
+    SELECT array_agg(d.actor) INTO ended FROM done d;
+    IF cardinality(ended) IS DISTINCT FROM 1 THEN RAISE EXCEPTION USING ERRCODE = 'AR403', MESSAGE = 'not allowed'; END IF;
+    RETURN vault.note_staff(12::smallint, ended[1]);
 END $$;
