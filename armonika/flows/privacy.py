@@ -118,9 +118,9 @@ def erase(vault: Vault, secret: SecretHash, actor: Actor, password: str) -> Eras
     return Erased(destroyed, kept, entry)
 
 
-def proof(vault: Vault, log: Path, secret: SecretHash, number: int) -> str:
+def proof(vault: Vault, log: Path, secret: SecretHash, actor: Actor, number: int) -> str:
     """A proof file for one entry about the actor. Raises Refused for another's or unknown entry, ProofError while it is not sealed yet."""
-    leaf, content = vault.access_entry(secret, number)
+    leaf, content = vault.access_entry(secret, actor.actor_id, number)
     fetch = proofs.folder(log)
     checkpoint = fetch("checkpoint")
     if leaf is None or checkpoint is None:

@@ -61,7 +61,7 @@ def test_nothing_opens_before_the_second_factor(doors: Doors) -> None:
         lambda: console.erase_records(secret, [(person.subject, person.record)], "legal", "rights-request"),
         lambda: console.prove_again(secret, "long enough for staff"),
         lambda: factor.renew_codes(console, secret, actor.actor_id, factor.new_recovery_codes()),
-        lambda: console.access_entry(secret, 1),
+        lambda: console.access_entry(secret, person.subject, 1),
     ):  # fmt: skip
         with pytest.raises(SessionEnded):
             attempt()

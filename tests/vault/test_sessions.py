@@ -92,7 +92,7 @@ def test_only_the_doors_own_service_signs_in(stage: Stage) -> None:
         assert stage.refused("site", SIGN_IN, *member.words(own, crypto.random_bytes(32))) == said
         assert stage.refused("site", REDEEM, own, b"t" * 32, "verify-address", None, None, None) == "AR403"
         assert stage.refused("site", ENQUEUE_TO, own, "verify-address:en", *member.place) == said
-        assert stage.refused("site", ENQUEUE, own, "verify-address:en", member.whom) == ""
+        assert stage.refused("site", ENQUEUE, own, "verify-address:en", member.whom) == said
     for statement, words in (
         (SALT, member.place),
         (SIGN_IN, member.words(service, secret)[1:]),

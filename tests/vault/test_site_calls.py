@@ -147,12 +147,12 @@ def test_lists_letters_and_the_brake(doors: Doors) -> None:
     assert (read.reader, read.reason, read.reference, list(read.fields)) == (person.subject, "own-view", "A-8", ["name"])
     assert all(access.purpose == "" for access in accesses if access.operation == "credential")
     assert [access.audit_id for access in site.accesses(own, person.subject, 1, person.audit_id + 1)] == [person.audit_id]
-    leaf, content = site.access_entry(own, person.audit_id)
+    leaf, content = site.access_entry(own, person.subject, person.audit_id)
     assert leaf is None or leaf >= 0
     assert json.loads(content)["subject"] == str(person.subject)
     assert json.loads(content)["audit_id"] == person.audit_id
     with pytest.raises(Refused):
-        site.access_entry(own, 10**12)
+        site.access_entry(own, person.subject, 10**12)
     key = uuid4().bytes
     for _ in range(2):
         site.throttle(key, 6.0, 2)

@@ -65,9 +65,9 @@ def readers(request: HttpRequest) -> HttpResponse:
 @require_safe
 def proof(request: HttpRequest, number: int) -> HttpResponse:
     """The proof that one entry is in the sealed log, as a file that anybody can verify without us (C2SP tlog-proof)."""
-    secret, _ = actor_of(request)
+    secret, actor = actor_of(request)
     try:
-        text = privacy_flow.proof(vault(), settings.load().audit_log, secret, number)
+        text = privacy_flow.proof(vault(), settings.load().audit_log, secret, actor, number)
     except (Refused, ProofError):
         raise Http404 from None
     return HttpResponse(

@@ -37,6 +37,12 @@ ASK_FIND = "SELECT item, ticket FROM vault.ask_find($1::bytea, $2::smallint, $3:
 TAKE = "SELECT item, subject, record, dataset, kind, epoch, wrapped, fields, versions, ciphertexts FROM vault.take($1::bytea[], $2::bigint[], $3::int[])"
 READ_AT_ONCE = "CALL vault.read($1::bytea[], $2::smallint[], $3::smallint[], $4::smallint[], $5::text[], $6::uuid[], $7::uuid[], $8::smallint[], $9::bigint[], $10::int[])"
 FIND_AT_ONCE = "CALL vault.find($1::bytea, $2::smallint, $3::smallint, $4::text, $5::smallint, $6::smallint, $7::int[], $8::bytea[], $9::bigint, $10::int[])"
+CONSULT = "SELECT vault.consult($1::bytea, $2::smallint, $3::smallint, $4::smallint, $5::text, $6::uuid)"
+DESCRIBE = "SELECT record, dataset, ordinal, version, origin, written_at, event FROM vault.describe($1::bytea, $2::bigint)"
+ACCESSES = (
+    "SELECT audit_id, at, operation, granted, reader, role, dataset, fields, purpose, reason, reference, leaf_no "
+    "FROM vault.accesses($1::bytea, $2::bigint, $3::int, $4::bigint)"
+)
 CREATE = (
     "SELECT vault.create($1::bytea, $2::smallint, $3::smallint, $4::text, $5::uuid[], $6::text[], $7::uuid[], $8::uuid[], $9::smallint[], $10::bigint[], "
     "$11::smallint[], $12::smallint[], $13::int[], $14::bytea[], $15::int[], $16::bytea[], $17::int[], $18::smallint[], $19::int[], $20::bytea[], $21::text[])"

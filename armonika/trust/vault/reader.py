@@ -207,10 +207,7 @@ class VaultReader:
     def describe(self, secret: SecretHash, subject: UUID, purpose: str, reason: str, reference: str | None = None) -> list[Held]:
         """What is held of a person, field by field, without opening it."""
         catalogue = self.catalogue
-        rows = self._store.rows(
-            "SELECT record, dataset, ordinal, version, origin, written_at, event FROM vault.describe($1::bytea, $2::smallint, $3::smallint, $4::text, $5::uuid)",
-            [secret, catalogue.purpose(purpose), catalogue.reason(reason), reference, subject],
-        )
+        rows = self._store.rows(codec.DESCRIBE, [secret, self._consult(secret, "describe", subject, purpose, reason, reference)])
         held = []
         for record, dataset_id, ordinal, version, origin, written_at, event in rows:
             dataset = catalogue.by_id.get(dataset_id)
@@ -223,11 +220,8 @@ class VaultReader:
     def accesses(self, secret: SecretHash, subject: UUID, limit: int = 50, before: int | None = None, *, purpose: str = "legal",
                  reason: str = "rights-request") -> list[Access]:  # fmt: skip
         """Who used a person's data, newest first; `before` is the audit_id to go on from."""
-        catalogue = self.catalogue
         rows = self._store.rows(
-            "SELECT audit_id, at, operation, granted, reader, role, dataset, fields, purpose, reason, reference, leaf_no "
-            "FROM vault.accesses($1::bytea, $2::smallint, $3::smallint, $4::uuid, $5::int, $6::bigint)",
-            [secret, catalogue.purpose(purpose), catalogue.reason(reason), subject, limit, before],
+            codec.ACCESSES, [secret, self._consult(secret, "accesses", subject, purpose, reason, None), limit, before]
         )
         return [
             Access(
@@ -247,15 +241,30 @@ class VaultReader:
             for number, at, operation, granted, reader, role, dataset, fields, for_purpose, for_reason, reference, leaf in rows
         ]
 
-    def access_entry(self, secret: SecretHash, number: int) -> tuple[int | None, bytes]:
-        """One entry of `accesses` as the bytes of its leaf, with its place in the sealed log (None: not sealed yet). Raises Refused."""
+    def access_entry(self, secret: SecretHash, subject: UUID, number: int) -> tuple[int | None, bytes]:
+        """One entry of the person's `accesses` as the bytes of its leaf, with its place in the sealed log (None: not sealed yet). Raises Refused."""
         rows = self._store.rows(
-            f"SELECT leaf_no, {', '.join(entry.COLUMNS)} FROM vault.access_entry($1::bytea, $2::smallint, $3::bigint)",
-            [secret, self.catalogue.purpose("legal"), number],
+            f"SELECT leaf_no, {', '.join(entry.COLUMNS)} FROM vault.access_entry($1::bytea, $2::bigint, $3::bigint)",
+            [secret, self._consult(secret, "accesses", subject, "legal", "rights-request", None), number],
         )
         if not rows:
             raise codec.verdict_error(3)
         return rows[0][0], entry.encode(rows[0][1:])
+
+    def _consult(
+        self, secret: SecretHash, operation: str, subject: UUID, purpose: str, reason: str, reference: str | None
+    ) -> int:
+        """The entry of a look at lists, committed before they are given: its number is their ticket. Raises Refused, SessionEnded, Undeclared."""
+        catalogue = self.catalogue
+        given = [
+            secret,
+            catalogue.operations[operation],
+            catalogue.purpose(purpose),
+            catalogue.reason(reason),
+            reference,
+            subject,
+        ]
+        return int(self._store.value(codec.CONSULT, given))
 
     def policies(self) -> list[tuple[str, datetime, str, bool]]:
         """Versions in force until now, newest first: (version, effective_from, sha256, in_force)."""

@@ -39,9 +39,13 @@ class AccessList:
 def accounts(vault: Vault, secret: SecretHash) -> AccessList:
     """Every account of staff, for who may review access. Raises SessionEnded, Refused."""
     catalogue = vault.catalogue
-    rows = vault._store.rows(
-        "SELECT subject, role, since, last_sign_in, second_factor, codes_left, digest, reviewed_at FROM vault.staff_accounts($1::bytea, $2::smallint, $3::smallint)",
+    ticket = vault._store.value(
+        "SELECT vault.consult_staff($1::bytea, $2::smallint, $3::smallint)",
         [secret, catalogue.purpose(PURPOSE), catalogue.reason(REASON)],
+    )
+    rows = vault._store.rows(
+        "SELECT subject, role, since, last_sign_in, second_factor, codes_left, digest, reviewed_at FROM vault.staff_accounts($1::bytea, $2::bigint)",
+        [secret, ticket],
     )
     return AccessList([Account(*row[:6]) for row in rows], bytes(rows[0][6]) if rows else b"", rows[0][7] if rows else None)
 

@@ -30,7 +30,10 @@ DEFAULTS = (
 )  # fmt: skip
 READS = "SELECT verdict FROM vault.ask(ARRAY[%s::bytea], ARRAY[1]::smallint[], ARRAY[%s]::smallint[], ARRAY[%s]::smallint[], ARRAY[NULL]::text[], ARRAY[%s::uuid], ARRAY[NULL]::uuid[], ARRAY[%s]::smallint[], ARRAY[%s]::bigint[])"
 FINDS = "SELECT ticket FROM vault.ask_find(%s, %s::smallint, %s::smallint, NULL, %s::smallint, %s::smallint, %s::int[], %s::bytea[], %s::bigint)"
-DESCRIBES = "SELECT DISTINCT d.dataset FROM vault.describe(%s, %s::smallint, %s::smallint, NULL, %s) d"
+CONSULTS = "SELECT vault.consult(%s, {operation}::smallint, %s::smallint, %s::smallint, NULL, %s)"
+LISTS = {"describe": CONSULTS.format(operation=3), "accesses": CONSULTS.format(operation=16)}
+DESCRIBED = "SELECT d.id FROM vault.dataset d, vault.session s WHERE s.secret_hash = %s AND vault.allowed(vault.policy_in_force(), s, 3::smallint, %s::smallint, d.id, 0, %s, NULL)"
+"""What the list of a granted ticket would name: it opens only after a commit, and nothing here is committed."""
 ERASES = "SELECT record FROM vault.erase_records(%s, %s::smallint, %s::smallint, NULL, ARRAY[%s], ARRAY[%s])"
 CORRECTS = "SELECT vault.correct(%s, %s::smallint, %s::smallint, NULL, %s, %s, 3::smallint, ARRAY[1]::smallint[], ARRAY[1], ARRAY[%s::bytea], '{}'::smallint[], '{}'::int[], '{}'::bytea[])"
 CREATES = (
@@ -147,16 +150,17 @@ class Claim:
         roles = [role.name for role in policy.roles if role.kind == "staff"]
         sessions = {role: access.open_session(context, f"matrix {role}", role, "console", usable=True) for role in roles}
         seen: dict[tuple[str, str, str, str], bool] = {}
+        named = {
+            (role, purpose): {number for (number,) in context.rows(DESCRIBED, (sessions[role], known.purposes[purpose], subject))}
+            for role in roles
+            for purpose in known.purposes
+        }
         with access.acting_as(context, "console"):
             for role in roles:
                 for purpose in (p.name for p in policy.purposes):
                     who = (sessions[role], known.purposes[purpose], known.reasons.get(purpose, 0))
-                    _, described = access.call(context, DESCRIBES, (*who, subject))
-                    listed = (
-                        access.call(
-                            context, "SELECT 1 FROM vault.accesses(%s, %s::smallint, %s::smallint, %s, 1, NULL)", (*who, subject)
-                        )[0]
-                        is None
+                    described, listed = (
+                        access.call(context, LISTS[name], (*who, subject))[0] is None for name in ("describe", "accesses")
                     )
                     locked = (
                         access.call(
@@ -164,9 +168,7 @@ class Claim:
                         )[0]
                         is None
                     )
-                    reviews = (
-                        access.call(context, "SELECT 1 FROM vault.staff_accounts(%s, %s::smallint, %s::smallint)", who)[0] is None
-                    )
+                    reviews = access.call(context, "SELECT vault.consult_staff(%s, %s::smallint, %s::smallint)", who)[0] is None
                     for whole, may in (("accesses", listed), ("restrict", locked), ("review", reviews)):
                         wanted = any((role, purpose, d.name, whole) in granted for d in policy.datasets)
                         evidence.expect(
@@ -190,7 +192,7 @@ class Claim:
                             context, FINDS, (*who, number, ordinal, epochs, [access.secret("nobody")] * len(epochs), mask)
                         )
                         seen[*cell, "find"] = ticket not in ([], [(None,)])
-                        seen[*cell, "describe"] = (number,) in described
+                        seen[*cell, "describe"] = described and number in named[role, purpose]
                         _, gone = access.call(context, ERASES, (*who, subject, records[dataset]))
                         seen[*cell, "erase"] = bool(gone)
                         seen[*cell, "correct"] = (
@@ -229,11 +231,11 @@ class Claim:
                         state = access.call(context, CORRECTS, (*who, stranger, records[dataset], b"\x01x"))[0]
                         evidence.expect(state is not None, f"{role} corrects {dataset} of another organisation for {purpose}")
                     evidence.expect(
-                        not access.call(context, DESCRIBES, (*who, stranger))[1],
+                        access.call(context, LISTS["describe"], (*who, stranger))[0] is not None,
                         f"{role} lists another organisation's person for {purpose}",
                     )
                     for statement in (
-                        "SELECT 1 FROM vault.accesses(%s, %s::smallint, %s::smallint, %s, 1, NULL)",
+                        LISTS["accesses"],
                         "SELECT vault.restrict(%s, %s::smallint, %s::smallint, NULL, %s, true)",
                         "SELECT 1 FROM vault.erase(%s, %s::smallint, %s::smallint, NULL, ARRAY[%s])",
                     ):

@@ -29,13 +29,24 @@ LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_te
         || coalesce((SELECT string_agg(l.subject || ' ' || l.role, E'\n' ORDER BY l.subject) FROM vault.staff_list() l), ''), 'UTF8'))
 $$;
 
--- The list for who may review it, with the digest that a review names and the last review (or the start of the installation). Audited.
-CREATE OR REPLACE FUNCTION vault.staff_accounts(secret bytea, for_purpose smallint, for_reason smallint)
-RETURNS TABLE (subject uuid, role text, since timestamptz, last_sign_in timestamptz, second_factor boolean, codes_left int, digest bytea, reviewed_at timestamptz)
+-- The first step to the list for who may review it (describe.sql): its entry. Returns the number.
+CREATE OR REPLACE FUNCTION vault.consult_staff(secret bytea, for_purpose smallint, for_reason smallint) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
 DECLARE s vault.session := vault.reviewer(secret, for_purpose, for_reason);
 BEGIN
-    PERFORM vault.note(s, vault.policy_in_force(), 3::smallint, true, NULL, NULL, NULL, 0, for_purpose, for_reason, NULL);
+    RETURN vault.note(s, vault.policy_in_force(), 3::smallint, true, NULL, NULL, NULL, 0, for_purpose, for_reason, NULL);
+END $$;
+
+-- The list, with the digest that a review names and the last review (or the start of the installation).
+DROP FUNCTION IF EXISTS vault.staff_accounts(bytea, smallint, smallint);
+CREATE OR REPLACE FUNCTION vault.staff_accounts(secret bytea, ticket bigint)
+RETURNS TABLE (subject uuid, role text, since timestamptz, last_sign_in timestamptz, second_factor boolean, codes_left int, digest bytea, reviewed_at timestamptz)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+DECLARE
+    asked record := vault.consulted(vault.actor(secret), ticket, 3::smallint);
+    s vault.session := vault.reviewer(secret, asked.purpose, asked.reason);
+BEGIN
+    IF asked.subject IS NOT NULL THEN RAISE EXCEPTION USING ERRCODE = 'AR403', MESSAGE = 'not allowed'; END IF;
     RETURN QUERY SELECT l.*, vault.staff_digest(), (SELECT max(v.at) FROM vault.access_review v) FROM vault.staff_list() l;
 END $$;
 
