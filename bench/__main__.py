@@ -148,7 +148,7 @@ def measure(people_count: int, seconds: float, others: Sequence[peers.Peer] = ()
         query = "dataset=account&fields=name,email,company,role&purpose=provide&reason=integration"
         reads = [
             f"GET /v1/people/{person}?{query} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n"
-            for person in random.sample(people, min(5000, len(people)))
+            for person in random.sample(people, min(100_000, len(people)))
         ]
 
         def creates(count: int) -> list[str]:
