@@ -26,8 +26,9 @@ FOLDER = CHECKOUT / "armonika" / "store" / "sql" / "functions"
 SECONDS = 60.0
 CLAUSES = "tests/vault/test_catalogue.py"
 FILES = {
-    "actor": "asking creating correcting listing", "ask": "asking finding", "take": "taking asking", "create": "creating", "correct": "correcting", "erase": "erasing listing",
-    "describe": "listing", "session": "sessions letters", "challenge": "letters",
+    "actor": "asking creating correcting listing old_views", "ask": "asking finding", "take": "taking asking finding", "create": "creating shapes",
+    "correct": "correcting shapes", "erase": "erasing listing", "describe": "listing untraced_lists", "session": "sessions letters sign_in_races", "challenge": "letters",
+    "staff": "appointments second_factor untraced_lists",
 }  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from armonika.store import partitions
 from armonika.store.private_files import KeyFileError
 from armonika.supervisor import certificates
 from armonika.supervisor.key_desk import KeyDesk, KeyDeskError
-from armonika.trust.keys import Keyring, credentials
+from armonika.trust.keys import Keyring, credentials, keyring
 from armonika.trust.keys.ceremony import CeremonyError
 from armonika.trust.keys.keyring import DOORS, alone
 from armonika.trust.keys.providers import NAMES, choose
@@ -145,7 +145,13 @@ def _authority(config: Settings, loaded: policy.Policy, renew: bool) -> int:
         names = KeyDesk(config, loaded, "").renew_authority()
         print(f"New certificates for: {', '.join(names) or 'no running process'}.", file=sys.stderr)
     else:
+        made = not (config.keys / keyring.FILE).exists()
         Keyring.open_or_create(config.keys).ensure(loaded.compartments)
+        if made:
+            print(
+                f"New keys were made in {config.keys}. If this machine has an installation, ARMONIKA_HOME names another place: remove them.",
+                file=sys.stderr,
+            )
     print(Keyring.open(config.keys).authority().certificate().decode(), end="")
     return 0
 
