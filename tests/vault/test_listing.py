@@ -255,3 +255,14 @@ def test_a_token_that_is_narrower_than_its_role_lists_and_locks_nobody(stage: St
     assert refused == ["AR403"] * 5
     assert stage.refused("api", *given[0]) == "AR403" or stage.rows("api", *given[0]) == []
     assert stage.value("SELECT state FROM vault.subject WHERE subject_id = %s", made.subject) == "active"
+
+
+def test_a_token_that_is_just_wide_enough_lists(stage: Stage) -> None:
+    for operation in (DESCRIBE, ACCESSES):
+        stage.allow(operation)
+    made, secret = stage.person(), stage.session()
+    for what in (DESCRIBE, ACCESSES):
+        stage.narrowed(secret, operations=[what], purposes=[stage.provide])
+        assert consult(stage, what, secret, made.subject)
+        other = [secret, DESCRIBE + ACCESSES - what, stage.provide, stage.reason, None, made.subject]
+        assert denied(stage, "api", codec.CONSULT, other) == "AR403"
