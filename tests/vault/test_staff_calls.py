@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from armonika.trust import crypto
-from tests.vault.stage import Stage
+from tests.vault.stage import READ, Stage
 
 REVIEW, CREDENTIAL, TOKEN, FACTOR, END = 41, 11, 12, 40, 42
 SALTED, OLD, NEW = b"s" * 16, b"o" * 32, b"n" * 32
@@ -24,6 +24,7 @@ def crew(stage: Stage) -> Iterator[Stage]:
     """A stage whose role is one of staff."""
     stage.admin.execute("UPDATE vault.role SET kind = 'staff' WHERE id = %s", (stage.role,))
     yield stage
+    stage.admin.execute("DELETE FROM vault.rule WHERE operation = 41 AND purpose = %s", (stage.provide,))
     stage.admin.execute("DELETE FROM vault.credential WHERE role = %s", (stage.role,))
     stage.admin.execute("UPDATE vault.role SET kind = 'machine' WHERE id = %s", (stage.role,))
 
@@ -104,7 +105,8 @@ def test_a_call_is_of_one_member_of_staff(crew: Stage, name: str, before: bool, 
     assert state(crew, whom) == after
     assert (state(crew, other), state(crew, member)) == (beside, beside), "nobody else"
     (entry,) = crew.entries(last)
-    assert (entry[0], entry[1], entry[2], entry[3], entry[5]) == (operation, True, "administrator", console, whom)
+    assert (*entry[:4], entry[5]) == (operation, True, "administrator", console, whom)
+    assert entry[9:11] == (0, 0), "no purpose and no reason but the operator's"
     for refused in (member, nobody, uuid4()):
         assert called(crew, name, refused) == "AR403"
     if name != "reset":
@@ -157,6 +159,9 @@ def test_who_may_see_the_list(crew: Stage) -> None:
         "INSERT INTO vault.rule SELECT -1, %s, p.id, d.id, 41, 'all', -1 FROM vault.purpose p, vault.dataset d", (crew.role,)
     )
     words = (secret, crew.provide, crew.reason)
+    crew.allow(READ)
+    crew.allow(REVIEW, role=crew.value("SELECT id FROM vault.role WHERE name = 'support'"))
+    assert crew.refused("console", CONSULT, *words) == "AR403", "another operation, another role"
     for scope in ("own", "org"):
         crew.allow(REVIEW, scope)
         assert crew.refused("console", CONSULT, *words) == "AR403", scope
@@ -191,3 +196,22 @@ def test_the_list_says_what_a_review_is_of(crew: Stage) -> None:
     assert set(rows) == {bare, whole}, "members are not on it"
     assert rows[bare][2:] == (None, False, 0)
     assert (rows[whole][2].isoformat()[:10], *rows[whole][3:]) == ("2026-03-01", True, 2)
+
+
+def test_a_review_is_of_the_list_as_it_is(crew: Stage) -> None:
+    secret = crew.session("console", "session")
+    crew.allow(REVIEW)
+    hired(crew)
+    review = "SELECT vault.record_review($1::bytea, $2::smallint, $3::smallint, $4::bytea)"
+    words = (secret, crew.provide, crew.reason)
+    shown = crew.value("SELECT vault.staff_digest()")
+    for wrong in (None, b"", shown[:-1], bytes(32)):
+        assert crew.refused("console", review, *words, wrong) == "AR412"
+    last = crew.last()
+    ((number,),) = crew.rows("console", review, *words, shown)
+    assert number == crew.last()
+    assert [entry[:2] for entry in crew.entries(last)] == [(REVIEW, True)]
+    accounts = crew.value("SELECT accounts FROM vault.access_review WHERE audit_id = %s", number)
+    assert accounts == crew.value("SELECT count(*) FROM vault.staff_list()")
+    hired(crew)
+    assert crew.refused("console", review, *words, shown) == "AR412", "one more account"
