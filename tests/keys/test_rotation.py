@@ -371,3 +371,34 @@ def test_every_change_of_keys_is_in_the_log_and_the_inventory_keeps_times_and_re
     ring = Keyring.open(home.config.keys).epochs
     steps = [step for line in ring.inventory() for step in ring.history(line.compartment, line.epoch)]
     assert {"seen outside", "the doubt is gone", "a doubt"} <= {step["reason"] for step in steps}
+
+
+def test_a_page_costs_a_page_when_rotations_pile_up_and_statistics_are_lost(home: House) -> None:
+    """As after a crash: a statement over all that is left was planned to look at all of it for each page, and a rotation of 47,000 took minutes."""
+    api = home.vault("api")
+    made = home.people(api, 900)
+    for _ in range(3):
+        home.desk.rotate(["account"], "test")
+    with home.admin() as admin:
+        admin.execute("DELETE FROM pg_statistic WHERE starelid = 'vault.lookup'::regclass")
+        admin.execute("UPDATE pg_class SET reltuples = -1, relpages = 0 WHERE oid = 'vault.lookup'::regclass")
+    keeper = home.keeper()
+    try:
+        with keeper._store.connection() as connection:
+            # The first call also reads what the connection does not know of the catalogue yet.
+            for _ in range(2):
+                ((plan,),) = keeper._store.rows(
+                    "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT * FROM vault.stale_lookups($1::bytea, 0::smallint, 0::smallint, 0, ''::bytea, 20)",
+                    [keeper.service],
+                    connection,
+                )
+        looked = plan[0]["Plan"]
+        assert looked["Actual Rows"] == 20
+        assert looked["Shared Hit Blocks"] + looked["Shared Read Blocks"] < 1000, "the page, not the table"
+    finally:
+        keeper.close()
+    home.finish_rotation()
+    assert home.value("SELECT count(*) FROM vault.epoch WHERE state IN ('retiring', 'emptied')") == 0
+    assert home.value("SELECT count(*) FROM vault.lookup l JOIN vault.dataset d ON d.id = l.dataset JOIN vault.epoch e ON e.compartment = d.compartment AND e.epoch = l.epoch AND e.state <> 'active'") == 0  # fmt: skip
+    fresh = home.vault("api")
+    assert home.read(fresh, made[0])["name"] == home.read(fresh, made[-1])["name"] == "N"

@@ -133,20 +133,35 @@ BEGIN
 END $$;
 
 -- Look-ups of a retiring epoch that have none of the new one yet: whose they are, never the value. The keeper then reads the value as
--- everybody does, by ask and take, with its purpose and an entry.
+-- everybody does, by ask and take, with its purpose and an entry. A chunk at a time in the order of the index, whatever the server knows of the table: one
+-- statement over all of them was planned, where statistics were lost with a crash, to look at everything that was left for each page.
 CREATE OR REPLACE FUNCTION vault.stale_lookups(service bytea, after_dataset smallint, after_ordinal smallint, after_epoch int, after_digest bytea, most int)
 RETURNS TABLE (dataset smallint, ordinal smallint, old_epoch int, digest bytea, subject uuid, record uuid, new_epoch int)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+DECLARE w record; behind bytea; page int := least(greatest(most, 1), 10000); given int;
 BEGIN
     PERFORM vault.only_keeper(service);
     IF (SELECT r.paused FROM vault.rotation r WHERE r.door = vault.door()) THEN RETURN; END IF;
-    RETURN QUERY
-    SELECT l.dataset, l.ordinal, l.epoch, l.digest, l.subject_id, l.record_id, n.epoch
-    FROM vault.lookup l JOIN vault.dataset d ON d.id = l.dataset JOIN vault.epoch e ON e.compartment = d.compartment AND e.epoch = l.epoch AND e.state = 'retiring'
-    JOIN vault.epoch n ON n.compartment = e.compartment AND n.state = 'active'
-    WHERE vault.keeps(vault.door(), d.compartment) AND (l.dataset, l.ordinal, l.epoch, l.digest) > (after_dataset, after_ordinal, after_epoch, after_digest) AND NOT EXISTS (SELECT FROM vault.lookup x
-        WHERE x.subject_id = l.subject_id AND x.record_id = l.record_id AND x.dataset = l.dataset AND x.ordinal = l.ordinal AND x.epoch = n.epoch)
-    ORDER BY l.dataset, l.ordinal, l.epoch, l.digest LIMIT least(most, 10000);
+    FOR w IN SELECT f.dataset, f.ordinal, e.epoch AS old, n.epoch AS new
+             FROM vault.epoch e JOIN vault.epoch n ON n.compartment = e.compartment AND n.state = 'active' JOIN vault.dataset d ON d.compartment = e.compartment
+             JOIN vault.field f ON f.dataset = d.id
+             WHERE e.state = 'retiring' AND vault.keeps(vault.door(), d.compartment) AND (f.dataset, f.ordinal, e.epoch) >= (after_dataset, after_ordinal, after_epoch)
+             ORDER BY f.dataset, f.ordinal, e.epoch LOOP
+        behind := CASE WHEN (w.dataset, w.ordinal, w.old) = (after_dataset, after_ordinal, after_epoch) THEN after_digest ELSE '' END;
+        WHILE behind IS NOT NULL LOOP
+            RETURN QUERY
+            WITH chunk AS MATERIALIZED (
+                SELECT l.digest, l.subject_id, l.record_id FROM vault.lookup l
+                WHERE l.dataset = w.dataset AND l.ordinal = w.ordinal AND l.epoch = w.old AND l.digest > behind ORDER BY l.digest LIMIT page)
+            SELECT w.dataset, w.ordinal, w.old, c.digest, c.subject_id, c.record_id, w.new FROM chunk c
+            WHERE (SELECT count(*) FROM vault.lookup x WHERE x.subject_id = c.subject_id AND x.record_id = c.record_id
+                AND x.dataset = w.dataset AND x.ordinal = w.ordinal AND x.epoch = w.new) = 0 ORDER BY c.digest;
+            GET DIAGNOSTICS given = ROW_COUNT;
+            IF given > 0 THEN RETURN; END IF;
+            behind := (SELECT max(c.digest) FROM (SELECT l.digest FROM vault.lookup l
+                WHERE l.dataset = w.dataset AND l.ordinal = w.ordinal AND l.epoch = w.old AND l.digest > behind ORDER BY l.digest LIMIT page) c);
+        END LOOP;
+    END LOOP;
 END $$;
 
 -- Adds the digests of the new epoch, only where the old digest still stands: a value corrected meanwhile has its new digest already.
