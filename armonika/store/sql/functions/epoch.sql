@@ -138,7 +138,7 @@ END $$;
 CREATE OR REPLACE FUNCTION vault.stale_lookups(service bytea, after_dataset smallint, after_ordinal smallint, after_epoch int, after_digest bytea, most int)
 RETURNS TABLE (dataset smallint, ordinal smallint, old_epoch int, digest bytea, subject uuid, record uuid, new_epoch int)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
-DECLARE w record; behind bytea; page int := least(greatest(most, 1), 10000); given int;
+DECLARE w record; behind bytea; page int := least(greatest(most, 1), 10000); given int; left_over int := page;
 BEGIN
     PERFORM vault.only_keeper(service);
     IF (SELECT r.paused FROM vault.rotation r WHERE r.door = vault.door()) THEN RETURN; END IF;
@@ -155,9 +155,10 @@ BEGIN
                 WHERE l.dataset = w.dataset AND l.ordinal = w.ordinal AND l.epoch = w.old AND l.digest > behind ORDER BY l.digest LIMIT page)
             SELECT w.dataset, w.ordinal, w.old, c.digest, c.subject_id, c.record_id, w.new FROM chunk c
             WHERE (SELECT count(*) FROM vault.lookup x WHERE x.subject_id = c.subject_id AND x.record_id = c.record_id
-                AND x.dataset = w.dataset AND x.ordinal = w.ordinal AND x.epoch = w.new) = 0 ORDER BY c.digest;
+                AND x.dataset = w.dataset AND x.ordinal = w.ordinal AND x.epoch = w.new) = 0 ORDER BY c.digest LIMIT left_over;
             GET DIAGNOSTICS given = ROW_COUNT;
-            IF given > 0 THEN RETURN; END IF;
+            left_over := left_over - given;
+            IF left_over = 0 THEN RETURN; END IF;
             behind := (SELECT max(c.digest) FROM (SELECT l.digest FROM vault.lookup l
                 WHERE l.dataset = w.dataset AND l.ordinal = w.ordinal AND l.epoch = w.old AND l.digest > behind ORDER BY l.digest LIMIT page) c);
         END LOOP;
