@@ -14,7 +14,7 @@ from armonika.trust import crypto
 from armonika.trust.keys.credentials import CompartmentKeys, Credentials, EpochKeys, write
 from armonika.trust.vault.catalogue import Catalogue
 from armonika.trust.vault.envelope import Envelope, Layout
-from armonika.trust.vault.errors import Invalid, KeyUnavailable, Tampered, Undeclared
+from armonika.trust.vault.errors import Forbidden, Invalid, KeyUnavailable, Tampered, Undeclared
 from tests.trust.test_catalogue import CONTENT
 
 KEYS = {}
@@ -86,6 +86,7 @@ def test_what_is_moved_does_not_open() -> None:
     first, second, _, fourth = sealed.ciphertexts
     for changed in (
         {"subject": uuid4()}, {"record": uuid4()}, {"wrapped": other.wrapped}, {"epoch": 2}, {"kind": 2}, {"versions": [2, 1, None, 1]}, {"versions": [1, 1, None, None]},
+        {"versions": [0, 1, None, 1]},
         {"ciphertexts": [second, first, None, fourth]}, {"ciphertexts": [first, second, None, None]}, {"ciphertexts": [first, second, None]}, {"versions": [1]},
         {"ciphertexts": [first, second, None, b""]}, {"wrapped": b""},
     ):  # fmt: skip
@@ -166,6 +167,20 @@ def test_a_door_without_the_key_says_so() -> None:
     for value in ("", "\0"):
         with pytest.raises(Invalid):
             Envelope(FULL).seal(DATASET, WHOM, RECORD, {"name": value})
+
+
+def test_a_door_without_a_part_in_the_compartment_is_told_so_and_not_to_wait() -> None:
+    """Keys that are still to come are another error: whoever meets that one tries again."""
+    outside = Envelope(replace(FULL, compartments={}))
+    assert not outside.takes_part(DATASET)
+    assert Envelope(SEAL).takes_part(DATASET)
+    for call in (
+        lambda: outside.seal(DATASET, WHOM, RECORD, VALUES),
+        lambda: outside.digests(DATASET, "email", VALUES["email"]),
+        lambda: outside.digests(replace(DATASET, indexing=()), "email", VALUES["email"]),
+    ):
+        with pytest.raises(Forbidden):
+            call()
 
 
 def test_an_epoch_that_begins_after_the_start_is_read_from_the_file(tmp_path: Path) -> None:
