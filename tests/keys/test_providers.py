@@ -13,6 +13,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -264,6 +265,9 @@ def test_the_token_s_key_is_not_extractable_and_a_wrong_pin_or_token_says_so(
         (key,) = session.get_objects({pkcs11.Attribute.LABEL: "armonika-root-1"})
         assert key[pkcs11.Attribute.EXTRACTABLE] is False
         assert key[pkcs11.Attribute.SENSITIVE] is True
+        assert key[pkcs11.Attribute.PRIVATE] is True, "nobody sees it without the PIN"
+        assert key[pkcs11.Attribute.WRAP] is key[pkcs11.Attribute.UNWRAP] is False, "it takes no other key out of the token"
+        assert key[pkcs11.Attribute.ID] == b"\0\0\0\1"
         with pytest.raises(pkcs11.PKCS11Error):
             assert key[pkcs11.Attribute.VALUE]
     write_private(tmp_path / "pin", b"00000000")
@@ -279,6 +283,49 @@ def test_the_token_s_key_is_not_extractable_and_a_wrong_pin_or_token_says_so(
     monkeypatch.delenv("ARMONIKA_PKCS11_PIN_FILE")
     with pytest.raises(RootKeyError, match="ARMONIKA_PKCS11_PIN_FILE is not set"):
         choose(tmp_path / "keys")
+
+
+def test_other_keys_of_a_token_are_no_root_and_stay(use: Callable[[str], RootProvider]) -> None:
+    import pkcs11
+
+    root = use("pkcs11")
+    others = ["armonika-root-", "armonika-root-x", "armonika-rootless9", "7", "another's key 99"]
+
+    def session() -> Any:
+        library = pkcs11.lib(str(SOFTHSM))
+        library.reinitialize()  # it may still know the folder of an earlier test
+        return library.get_token(token_label="armonika").open(user_pin="24681012", rw=True)
+
+    with session() as opened:
+        for label in others:
+            opened.generate_key(pkcs11.KeyType.AES, 256, label=label, store=True)
+    assert not root.exists()
+    root.create()
+    wrapped = root.wrap(b"k" * 32, b"p")
+    root.renew()
+    assert root.describe()["version"] == "2"
+    assert root.unwrap(wrapped, b"p") == b"k" * 32
+    root.destroy_older()
+    with session() as opened:
+        labels = [key.label for key in opened.get_objects({pkcs11.Attribute.CLASS: pkcs11.ObjectClass.SECRET_KEY})]
+    assert sorted(labels) == sorted([*others, "armonika-root-2"])
+
+
+def test_a_pin_that_is_locked_is_said(use: Callable[[str], RootProvider], monkeypatch: pytest.MonkeyPatch) -> None:
+    """SoftHSM locks none: the library's answer is put in its place."""
+    import pkcs11
+
+    class Locked:
+        def reinitialize(self) -> None:
+            pass
+
+        def get_token(self, **_: object) -> Any:
+            raise pkcs11.PinLocked
+
+    root = use("pkcs11")
+    monkeypatch.setattr(pkcs11, "lib", lambda _: Locked())
+    with pytest.raises(RootKeyError, match="PIN of the token armonika is locked"):
+        root.exists()
 
 
 def test_openbao_goes_and_comes_back_its_token_is_renewed_and_a_sealed_server_says_so(

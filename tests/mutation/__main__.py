@@ -70,7 +70,8 @@ TARGETS = {
     "armonika.trust.keys.providers.sealed_file": "tests/trust/test_root.py",
     "armonika.trust.keys.providers.openbao": "tests/trust/test_root.py",
     "armonika.trust.keys.providers.pkcs11": f"{PROVIDERS}::test_what_a_version_wraps_opens_in_its_place_until_it_is_destroyed[pkcs11] "
-    f"{PROVIDERS}::test_the_token_s_key_is_not_extractable_and_a_wrong_pin_or_token_says_so",
+    f"{PROVIDERS}::test_the_token_s_key_is_not_extractable_and_a_wrong_pin_or_token_says_so {PROVIDERS}::test_other_keys_of_a_token_are_no_root_and_stay "
+    f"{PROVIDERS}::test_a_pin_that_is_locked_is_said",
     "armonika.trust.vault.catalogue": "tests/trust/test_catalogue.py",
     "armonika.trust.vault.envelope": "tests/trust/test_envelope.py",
     "armonika.trust.vault.codec": "tests/trust/test_codec.py",
