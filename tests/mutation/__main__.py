@@ -78,10 +78,11 @@ TARGETS = {
 }
 
 # The same with one server for the run.
+CALLS = "tests/trust/test_contract.py tests/vault/test_vault_calls.py tests/vault/test_site_calls.py"
 SERVED = {
-    "armonika.trust.vault.reader": "tests/vault/test_vault_calls.py tests/vault/test_site_calls.py",
-    "armonika.trust.vault.vault": "tests/vault/test_vault_calls.py tests/vault/test_site_calls.py",
-    "armonika.trust.vault.asynchronous": "tests/vault/test_vault_calls.py tests/vault/test_site_calls.py",
+    "armonika.trust.vault.reader": CALLS,
+    "armonika.trust.vault.vault": CALLS,
+    "armonika.trust.vault.asynchronous": CALLS,
 }
 
 

@@ -27,7 +27,8 @@ class Mutant:
 
 
 def mutants(source: str) -> Iterator[Mutant]:
-    """Every mutant of a module. Docstrings, annotations, decorators and the texts of errors are left alone."""
+    """Every mutant of a module. Docstrings, annotations, decorators and the texts of errors are left alone, and so is what `make check` refuses: another
+    name in `__all__` or of a type variable."""
     tree = ast.parse(source)
     left_alone = {id(node) for node in _left_alone(tree)}
     nodes = list(ast.walk(tree))
@@ -56,6 +57,10 @@ def _left_alone(tree: ast.AST) -> Iterator[ast.AST]:
                 for child in ast.iter_child_nodes(node)
                 if isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant)
             ]
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            made_by = node.value.func.id if isinstance(node.value, ast.Call) and isinstance(node.value.func, ast.Name) else ""
+            if node.targets[0].id == "__all__" or made_by in ("TypeVar", "NewType"):
+                parts.append(node.value)
         if isinstance(node, ast.Raise):
             parts += [
                 part

@@ -160,6 +160,14 @@ def test_lists_letters_and_the_brake(doors: Doors) -> None:
         site.throttle(key, 6.0, 2)
     assert 9 < caught.value.retry_after <= 10
     site.throttle(uuid4().bytes, 6.0, 2)
+    site.throttle(key + b"short", 120.0, 1)
+    with pytest.raises(Throttled) as caught:
+        site.throttle(key + b"short", 120.0, 1)
+    assert 0 < caught.value.retry_after <= 0.5, "half a second is a wait too"
+    worker = Vault.open(doors.server.provisioned.credentials("worker"), doors.server.dsn)  # type: ignore[attr-defined]
+    with pytest.raises(KeyUnavailable):
+        worker.throttle(key, 6.0, 2)
+    worker.close()
     with doors.admin() as admin:
         assert not admin.execute("SELECT count(*) FROM vault.throttle WHERE key = %s", (key,)).fetchone()[0]  # type: ignore[index]
     site.enqueue("verify-address:ar", person.subject)
@@ -217,8 +225,9 @@ def test_a_store_that_does_not_answer_says_so(doors: Doors) -> None:
         cut()
         call()
     closed.close()
-    with pytest.raises(Unavailable):
-        closed.whoami(doors.token)
+    for call in (lambda: closed.whoami(doors.token), lambda: closed.create(doors.token, *USE, [account()])):
+        with pytest.raises(Unavailable):
+            call()
     assert len(new_secret()) == 43
 
 

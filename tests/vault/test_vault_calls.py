@@ -150,6 +150,19 @@ def test_single_records_end(vault: Both, doors: Doors) -> None:
     assert vault.read(doors.token, one.subject, "account", ["name"], *USE) == []
 
 
+def test_an_event_is_told_and_taken_back(vault: Both, doors: Doors) -> None:
+    (one,), use = made(vault), ("provide", "period-begins")
+    number = vault.event(doors.token, one.subject, one.record, *use, "A-8")
+    assert entries(doors, one.subject)[-1] == ("event", True, *use, "A-8", "account", number)
+    number = vault.withdraw_event(doors.token, one.subject, one.record, *use, "A-9")
+    assert entries(doors, one.subject)[-1] == ("event-withdrawn", True, *use, "A-9", "account", number)
+    for call in (vault.event, vault.withdraw_event):
+        before = len(entries(doors, one.subject))
+        with pytest.raises(Refused):
+            call(doors.token, one.subject, uuid4(), *use, "A-10")
+        assert entries(doors, one.subject)[before:] == [("event", False, *use, None, None, entries(doors, one.subject)[-1][6])]
+
+
 class Flaky:
     """Work that the keys change under, some times."""
 
