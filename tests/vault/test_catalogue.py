@@ -11,6 +11,11 @@ import pytest
 from tests.doors import Doors
 
 GRANTS = Path(__file__).parents[2] / "armonika" / "store" / "sql" / "functions" / "grants.sql"
+# What the administrator calls, with the vault's rights and not with a superuser's.
+ADMINISTRATOR = {
+    "install_policy", "install_epoch", "install_session", "narrow_token", "end_token", "activate_epoch", "suspend_epoch", "note_destruction", "pause_rotation",
+    "import_entries", "replay_ended", "replay_events", "note_restore", "staff_appoint", "staff_reset", "staff_end", "confirm_clock",
+}  # fmt: skip
 DOORS = ("site", "console", "api", "worker", "sealer", "verifier", "mailin", "timpani", "retention")
 
 
@@ -40,6 +45,13 @@ def test_definer_functions_belong_to_an_owner_who_owns_nothing_else(doors: Doors
         "SELECT relname FROM pg_class JOIN pg_roles r ON r.oid = relowner WHERE r.rolname = 'armonika_vault' AND relkind IN ('r', 'p', 'S', 'v', 'm')",
     )
     assert not owned
+
+
+def test_exactly_what_is_called_from_outside_runs_with_the_vaults_rights(doors: Doors) -> None:
+    granted = {name for name, _ in re.findall(r"\('(\w+)', '\{([a-z,]+)\}'\)", GRANTS.read_text())}
+    found = rows(doors, "SELECT proname FROM pg_proc WHERE pronamespace = 'vault'::regnamespace AND prokind = 'f' AND prosecdef")
+    procedures = rows(doors, "SELECT proname FROM pg_proc WHERE pronamespace = 'vault'::regnamespace AND prokind = 'p'")
+    assert {name for (name,) in found} == (granted - {name for (name,) in procedures}) | ADMINISTRATOR
 
 
 def test_definer_procedures_do_not_exist_and_none_is_leakproof_or_parallel(doors: Doors) -> None:
