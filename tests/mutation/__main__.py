@@ -83,6 +83,8 @@ SERVED = {
     "armonika.trust.vault.reader": CALLS,
     "armonika.trust.vault.vault": CALLS,
     "armonika.trust.vault.asynchronous": CALLS,
+    "armonika.trust.vault.keeper": "tests/vault/test_keeper.py tests/vault/test_sweep.py",
+    "armonika.trust.keys.provision": "tests/vault/test_provision.py tests/vault/test_policy_versions.py",
 }
 
 

@@ -42,6 +42,11 @@ class Ground:
         )
         return self
 
+    def declared(self) -> Ground:
+        """The policy in force declares the dataset, and looks up by its first field."""
+        self.stage.admin.execute("INSERT INTO vault.declared_field VALUES (%s, %s, 3, 0, 1)", (self.stage.policy, self.dataset))
+        return self
+
     def epochs(self, **states: str) -> Ground:
         """`_1="active"`: epoch 1 is active, whatever it was."""
         # The database lets one epoch of a compartment be written at a time.
@@ -97,6 +102,8 @@ class Ground:
     def clear(self) -> None:
         admin = self.stage.admin
         admin.execute("DELETE FROM vault.record WHERE dataset = %s", (self.dataset,))
+        admin.execute("DELETE FROM vault.rule WHERE dataset = %s", (self.dataset,))
+        admin.execute("DELETE FROM vault.declared_field WHERE dataset = %s", (self.dataset,))
         admin.execute("DELETE FROM vault.field WHERE dataset = %s", (self.dataset,))
         admin.execute("DELETE FROM vault.dataset WHERE id = %s", (self.dataset,))
         admin.execute("DELETE FROM vault.door_compartment WHERE compartment = %s", (self.id,))
