@@ -78,7 +78,9 @@ TARGETS = {
 }
 
 # The same with one server for the run.
-CALLS = "tests/trust/test_contract.py tests/vault/test_vault_calls.py tests/vault/test_site_calls.py"
+CALLS = (
+    "tests/trust/test_contract.py tests/vault/test_vault_calls.py tests/vault/test_site_calls.py tests/vault/test_connections.py"
+)
 SERVED = {
     "armonika.trust.vault.reader": CALLS,
     "armonika.trust.vault.vault": CALLS,

@@ -19,6 +19,7 @@ from armonika.trust.vault.errors import (
     Refused,
     Restricted,
     SessionEnded,
+    Unavailable,
     Undeclared,
     VersionConflict,
 )
@@ -103,6 +104,7 @@ def test_each_error_has_its_type(vault: Both, doors: Doors) -> None:
         (SessionEnded, lambda: vault.find(NOBODY, "account", "email", "a@b.dz", ["name"], *USE)), (SessionEnded, lambda: vault.correct(NOBODY, one.subject, one.record, {"name": "M"}, *USE)),
         (Forbidden, lambda: read(token, one.subject, "account", ["name"], "improve", "integration")), (Undeclared, lambda: read(token, one.subject, "account", ["salary"], *USE)),
         (Undeclared, lambda: read(token, one.subject, "account", ["name"], "profiling", "integration")), (Undeclared, lambda: vault.find(token, "account", "name", "N", ["name"], *USE)),
+        (Forbidden, lambda: vault.find(token, "account", "email", "a@b.dz", ["name"], "legal", "rights-request")),
         (Invalid, lambda: vault.find(token, "account", "email", "no address", ["name"], *USE)), (Undeclared, lambda: vault.correct(token, one.subject, one.record, {"salary": "1"}, *USE)),
         (Invalid, lambda: vault.create(token, *USE, [account(values={"name": "\0"})])), (Undeclared, lambda: vault.create(token, *USE, [account(kind=None)])),
         (Undeclared, lambda: vault.erase(token, [one.subject], "profiling", "integration")), (Undeclared, lambda: vault.restrict(token, one.subject, True, "provide", "nothing")),
@@ -116,6 +118,19 @@ def test_each_error_has_its_type(vault: Both, doors: Doors) -> None:
         made(vault, account(values={"email": record.values["email"]}))
     with pytest.raises(Duplicate):
         vault.correct(token, one.subject, one.record, {"email": record.values["email"]}, *USE)
+
+
+def test_a_search_where_the_door_has_no_part_is_an_entry(vault: Both, doors: Doors) -> None:
+    with doors.admin() as admin:
+        (last,) = admin.execute("SELECT max(audit_id) FROM vault.audit").fetchone() or (0,)
+    with pytest.raises(Forbidden, match="no part in the compartment"):
+        vault.find(doors.token, "applicant", "email", "a@b.example", ["name"], *USE)
+    with doors.admin() as admin:
+        found = admin.execute(
+            "SELECT o.name, a.granted, a.subject, d.name, p.name, r.name FROM vault.audit a JOIN vault.operation o ON o.id = a.operation JOIN vault.dataset d ON d.id = a.dataset "
+            "JOIN vault.purpose p ON p.id = a.purpose JOIN vault.reason r ON r.id = a.reason WHERE a.audit_id > %s", (last,),
+        ).fetchall()  # fmt: skip
+    assert found == [("find", False, None, "applicant", *USE)]
 
 
 def test_many_at_once_keep_apart(vault: Both, doors: Doors) -> None:
@@ -208,8 +223,22 @@ def test_the_catalogue_is_kept_five_seconds(vault: Both, doors: Doors, monkeypat
         first = vault.vault._known[1]
 
 
+def test_a_door_without_a_policy_in_force_says_so(vault: Both, doors: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def later(*_: object) -> list[tuple[None]]:
+        return [(None,)]
+
+    if isinstance(vault.vault, AsyncVault):
+        monkeypatch.setattr(vault.vault, "_rows", later)
+    else:
+        monkeypatch.setattr(vault.vault._store, "rows", lambda *_, **__: [(None,)])
+    monkeypatch.setattr(vault.vault, "_known", None)
+    with pytest.raises(Unavailable, match="no policy is in force"):
+        made(vault)
+
+
 def test_a_key_that_moved_meanwhile_is_asked_for_again(vault: Both, doors: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
-    (one,) = made(vault)
+    record = account()
+    (one,) = made(vault, record)
     envelope = vault.vault._envelope
     real, failing = envelope.open, [2]
 
@@ -229,6 +258,9 @@ def test_a_key_that_moved_meanwhile_is_asked_for_again(vault: Both, doors: Doors
     failing[0] = 2
     with pytest.raises(KeyUnavailable):
         vault.read(doors.token, one.subject, "account", ["name"], *USE)
+    failing[0] = 99
+    with pytest.raises(KeyUnavailable):
+        vault.find(doors.token, "account", "email", record.values["email"], ["name"], *USE)
 
 
 def test_look_ups_of_many_at_once(doors: Doors) -> None:
@@ -288,5 +320,6 @@ def test_look_ups_of_many_at_once(doors: Doors) -> None:
         assert both.made(doors.token, first.subject, first.record) == first.audit_id
         assert both.made(doors.token, first.subject, uuid4()) == -1
         assert both.made(doors.token, uuid4(), first.record) is None
+        assert [both.takes_part(name) for name in ("account", "applicant", "nothing")] == [True, False, True]
     finally:
         both.finish()
