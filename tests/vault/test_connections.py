@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any
 
+import asyncpg
 import psycopg
 import pytest
 
 from armonika.trust.vault import AsyncVault, Vault, codec, new_secret
 from armonika.trust.vault.errors import Unavailable
-from armonika.trust.vault.reader import Store
+from armonika.trust.vault.reader import Store, VaultReader
 from armonika.trust.vault.types import Created, NewRecord
 from tests.doors import Doors
 from tests.vault.both import USE, Both, account
@@ -119,13 +120,43 @@ def test_what_is_no_lost_connection_is_not_tried_again(
 
 
 def test_nobody_waits_for_ever_for_a_connection(single: Single) -> None:
-    with single.store.connection() as held:
+    with single.store.connection():
         single.store._pool.timeout = 0.1
         for call in (lambda: single.store.rows("SELECT 1"), lambda: single.store.rows("SELECT 1", repeat=True), single.whoami):
             with pytest.raises(Unavailable):
                 call()
-        assert held.autocommit, "an ask is committed by itself, before its take"
     assert single.store.value("SELECT current_setting('application_name')") == "armonika api"
+
+
+def test_what_a_door_takes_of_the_server(doors: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections are counted: what all doors open together must fit the server, and nobody waits longer than a browser does."""
+    held, dsn = doors.server.provisioned.credentials("api"), doors.server.dsn  # type: ignore[attr-defined]
+    for open_ in (Vault.open, VaultReader):
+        vault = open_(held, dsn)
+        pool = vault._store._pool
+        assert (pool.min_size, pool.max_size, pool.timeout) == (0, 8, 5)
+        with pool.connection() as connection:
+            assert (connection.autocommit, connection.prepare_threshold) == (True, 2)
+        vault.close()
+    asked: list[dict[str, Any]] = []
+    real = asyncpg.create_pool
+
+    def create_pool(*words: Any, **more: Any) -> Any:
+        asked.append(more)
+        return real(*words, **more)
+
+    monkeypatch.setattr(asyncpg, "create_pool", create_pool)
+
+    async def look() -> list[Any]:
+        vault = await AsyncVault.open(held, dsn)
+        try:
+            return [*(await vault._rows("SELECT current_setting('application_name'), current_setting('jit')"))[0]]
+        finally:
+            await vault.close()
+
+    assert asyncio.run(look()) == ["armonika api", "off"]
+    ((sizes, limits),) = [((one["min_size"], one["max_size"]), (one["timeout"], one["command_timeout"])) for one in asked]
+    assert (sizes, limits) == ((1, 4), (5, 15))
 
 
 def test_a_vault_that_was_closed_says_so(single: Single, doors: Doors) -> None:

@@ -1,0 +1,178 @@
+"""What the sealer is given and gives back, as its own role: every row once and by name, none lost behind a transaction that is still open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from armonika.trust.audit import entry
+from armonika.trust.audit.sealer import Sealer
+from armonika.trust.audit.tree import leaf_hash
+from armonika.trust.vault.errors import Refused
+from tests.vault.both import USE
+from tests.vault.ground import Rounds
+from tests.vault.stage import CREATE, READ, RESTRICT, Stage
+
+COLUMNS = ", ".join(entry.COLUMNS)
+UNSEALED = f"SELECT {COLUMNS} FROM vault.unsealed($1::int)"
+LEAVES = f"SELECT leaf_no, leaf_hash, {COLUMNS} FROM vault.leaves($1::bigint, $2::int)"
+APPEND = "SELECT vault.append_leaves($1::bigint, $2::bigint[], $3::bytea[])"
+SIZE = "SELECT vault.tree_size()"
+
+
+@pytest.fixture
+def rounds(stage: Stage) -> Iterator[Rounds]:
+    made = Rounds(stage)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def sealed(stage: Stage, tmp_path: Path) -> Sealer:
+    """A sealer that has sealed everything."""
+    key = stage.doors.server.provisioned.credentials("sealer").log_key  # type: ignore[attr-defined]
+    stage.rows("sealer", SIZE)
+    made = Sealer(stage.raw["sealer"], tmp_path, "armonika.test/audit", key)
+    made.load()
+    while made.seal():
+        continue
+    return made
+
+
+def unsealed(stage: Stage, most: int = 1000) -> list[tuple[Any, ...]]:
+    return stage.rows("sealer", UNSEALED, most)
+
+
+def state(stage: Stage) -> tuple[Any, ...]:
+    """(size, settled, pending, whether something is pending)."""
+    row = stage.admin.execute("SELECT size, settled, pending, pending_xact IS NOT NULL FROM vault.seal_state").fetchone()
+    assert row is not None
+    return row
+
+
+def some(stage: Stage, rounds: Rounds) -> list[tuple[Any, ...]]:
+    """Entries of every shape, with the words in which they are sealed."""
+    last, doors, ground = stage.last(), stage.doors, rounds.ground().epochs(_1="active")
+    person, nobody = doors.person(), uuid4()
+    doors.api.read(doors.token, person.subject, "account", ["email", "name"], *USE, "A-1")
+    with pytest.raises(Refused):
+        doors.api.restrict(doors.token, nobody, True, *USE)
+    stage.value("SELECT vault.suspend_epoch(%s, 1)", ground.name)
+    rows = stage.entries(last)
+    numbers = stage.admin.execute("SELECT audit_id, at FROM vault.audit WHERE audit_id > %s ORDER BY 1", (last,)).fetchall()
+    token, keeper = ("integration", "keeper")
+    version = stage.value("SELECT sha256 FROM vault.policy_version WHERE policy_id = %s", stage.policy)
+    words = [
+        ("create", "granted", "api", rows[0][3], token, person.subject, person.record, "account", ["name", "email", "company", "role"], *USE, None),
+        ("read", "granted", "api", rows[1][3], token, person.subject, None, "account", ["name", "email"], *USE, "A-1"),
+        ("restrict", "refused", "api", rows[2][3], token, nobody, None, None, [], *USE, None),
+        ("key-suspend", "granted", "administrator", rows[3][3], keeper, None, None, None, [], None, None, f"KEY-{ground.id}00001"),
+    ]  # fmt: skip
+    assert [row[0] for row in rows] == [CREATE, READ, RESTRICT, 19]
+    return [(*number, *word, version) for number, word in zip(numbers, words, strict=True)]
+
+
+def test_what_is_not_sealed_yet_is_given_by_name_in_the_order_of_its_numbers(
+    stage: Stage, rounds: Rounds, sealed: Sealer
+) -> None:
+    assert unsealed(stage) == []
+    wanted = some(stage, rounds)
+    assert unsealed(stage) == wanted
+    assert [unsealed(stage, most) for most in (3, 1, 0)] == [wanted[:3], wanted[:1], []]
+    first = stage.rows("sealer", SIZE)[0][0]
+    assert sealed.seal() == 4
+    assert unsealed(stage) == []
+    assert stage.rows("sealer", SIZE) == [(first + 4,)]
+    rows = stage.rows("sealer", LEAVES, first, 100)
+    assert [row[2:-1] + row[-1:] for row in rows] == wanted
+    assert [row[:2] for row in rows] == [(first + n, leaf_hash(entry.encode(row))) for n, row in enumerate(wanted)]
+    assert stage.rows("sealer", LEAVES, first + 1, 2) == rows[1:3]
+    assert stage.rows("sealer", LEAVES, first + 4, 2) == []
+    assert len(stage.rows("verifier", LEAVES, 0, 3)) == 3
+
+
+def test_a_leaf_is_given_when_its_row_is_gone(stage: Stage, rounds: Rounds, sealed: Sealer) -> None:
+    (row, *_) = some(stage, rounds)
+    sealed.seal()
+    first = stage.rows("sealer", SIZE)[0][0] - 4
+    with stage.admin.transaction(force_rollback=True):
+        stage.admin.execute("SET LOCAL session_replication_role = replica")
+        stage.admin.execute("DELETE FROM vault.audit WHERE audit_id = %s", (row[0],))
+        found = stage.admin.execute(f"SELECT leaf_no, audit_id, leaf_hash FROM vault.leaves({first}, 1)".encode()).fetchall()
+    assert found == [(first, None, leaf_hash(entry.encode(row)))]
+
+
+def test_leaves_are_appended_where_the_tree_ends_and_an_entry_once(stage: Stage, rounds: Rounds, sealed: Sealer) -> None:
+    wanted, before = some(stage, rounds), state(stage)
+    size, numbers = before[0], [row[0] for row in wanted]
+    hashes = [leaf_hash(entry.encode(row)) for row in wanted]
+    wrong: list[tuple[int, list[int], list[bytes]]] = [
+        (size + 1, numbers, hashes), (size - 1, numbers, hashes), (size, numbers, hashes[:3]), (size, numbers[:3], hashes), (size, [*numbers[:3], numbers[0]], hashes),
+        (size, [numbers[0] - 1], hashes[:1]),
+    ]  # fmt: skip
+    for words in wrong:
+        assert stage.refused("sealer", APPEND, *words) == "AR409"
+    assert state(stage)[0] == size
+    assert unsealed(stage) == wanted
+    assert stage.rows("sealer", APPEND, None, numbers, hashes) == [(None,)]
+    assert stage.rows("sealer", APPEND, size, numbers[::-1][:2], hashes[::-1][:2]) == [(size + 2,)], (
+        "in the order in which they are given"
+    )
+    assert unsealed(stage) == wanted[:2]
+    assert stage.rows("sealer", APPEND, size + 2, numbers[:2], hashes[:2]) == [(size + 4,)]
+    assert [row[2] for row in stage.rows("sealer", LEAVES, size, 9)] == [numbers[3], numbers[2], *numbers[:2]]
+    assert state(stage)[0] == size + 4
+
+
+def test_no_number_is_settled_before_it_is_sealed(stage: Stage, rounds: Rounds, sealed: Sealer) -> None:
+    for _ in range(3):
+        unsealed(stage)
+    before = stage.last()
+    assert state(stage)[1:] == (before, before, True)
+    (wanted,) = some(stage, rounds)[:1]
+    for _ in range(4):
+        assert unsealed(stage)[0] == wanted
+    assert state(stage)[1] < wanted[0]
+    # The newest entry alone is left.
+    numbers = [row[0] for row in unsealed(stage)]
+    stage.rows("sealer", APPEND, state(stage)[0], numbers[:3], [leaf_hash(entry.encode(row)) for row in unsealed(stage)[:3]])
+    for _ in range(4):
+        assert [row[0] for row in unsealed(stage)] == numbers[3:]
+    assert state(stage)[1] < numbers[3]
+    stage.rows("sealer", APPEND, state(stage)[0], numbers[3:], [leaf_hash(entry.encode(row)) for row in unsealed(stage)])
+    for _ in range(3):
+        assert unsealed(stage) == []
+    assert state(stage)[1] == numbers[3]
+
+
+def test_what_an_open_transaction_will_write_is_not_passed_by(stage: Stage, rounds: Rounds, sealed: Sealer) -> None:
+    catalogue = stage.doors.api.catalogue
+    words = (stage.doors.token, catalogue.purpose("provide"), catalogue.reason("integration"), uuid4())
+    with stage.doors.raw() as held:
+        row = held.execute("SELECT vault.note_refusal(%s, 1::smallint, %s::smallint, %s::smallint, %s, NULL)", words).fetchone()
+        assert row is not None
+        late = int(str(row[0]))
+        some(stage, rounds)
+        for _ in range(3):
+            sealed.seal()
+            assert unsealed(stage) == []
+        assert state(stage)[1] < late, "its number is not settled"
+        held.commit()
+    assert [row[0] for row in unsealed(stage)] == [late]
+    assert sealed.seal() == 1
+    for _ in range(3):
+        unsealed(stage)
+    assert state(stage)[1] == stage.last()
+    # A number that was given and never came is settled like the others.
+    with stage.doors.raw() as torn:
+        torn.execute("SELECT vault.note_refusal(%s, 1::smallint, %s::smallint, %s::smallint, %s, NULL)", words)
+        torn.rollback()
+    stage.doors.person()
+    assert sealed.seal() == 1
+    for _ in range(3):
+        unsealed(stage)
+    assert state(stage)[1] == stage.last()
