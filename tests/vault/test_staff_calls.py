@@ -11,7 +11,8 @@ import psycopg
 import pytest
 
 from armonika.trust import crypto
-from tests.vault.stage import READ, Stage
+from armonika.trust.vault import codec
+from tests.vault.stage import DESCRIBE, READ, Stage
 
 REVIEW, CREDENTIAL, TOKEN, FACTOR, END = 41, 11, 12, 40, 42
 SALTED, OLD, NEW = b"s" * 16, b"o" * 32, b"n" * 32
@@ -196,6 +197,35 @@ def test_the_list_says_what_a_review_is_of(crew: Stage) -> None:
     assert set(rows) == {bare, whole}, "members are not on it"
     assert rows[bare][2:] == (None, False, 0)
     assert (rows[whole][2].isoformat()[:10], *rows[whole][3:]) == ("2026-03-01", True, 2)
+
+
+def test_the_list_opens_with_a_ticket_of_its_own(crew: Stage) -> None:
+    secret, other = crew.session("console", "session"), crew.session("console", "session")
+    for operation in (DESCRIBE, REVIEW):
+        crew.allow(operation)
+    whom = hired(crew)
+
+    def ticket() -> int:
+        return int(crew.rows("console", CONSULT, secret, crew.provide, crew.reason)[0][0])
+
+    with crew.doors.raw("console") as first:
+        first.execute("SELECT 1")
+        words = (secret, crew.provide, crew.reason)
+        ((number,),) = first.execute(codec.percent(CONSULT).encode(), words).fetchall()
+        assert crew.refused("console", LIST, secret, number) == "AR403", "while it is open"
+        first.rollback()
+        assert crew.refused("console", LIST, secret, number) == "AR403", "after it was rolled back"
+    number = ticket()
+    assert crew.refused("console", LIST, other, number) == "AR403", "another reviewer"
+    assert crew.refused("console", LIST, secret, number) == "", "positive control"
+    ((about,),) = crew.rows("console", codec.CONSULT, secret, DESCRIBE, crew.provide, crew.reason, None, whom)
+    assert crew.refused("console", LIST, secret, about) == "AR403", "a ticket about a person, for the same purpose"
+    with crew.unkept():
+        crew.admin.execute("UPDATE vault.audit SET at = at - interval '11 seconds' WHERE audit_id = %s", (number,))
+    assert crew.refused("console", LIST, secret, number) == "AR403", "older than 10 s"
+    number = ticket()
+    crew.forbid()
+    assert crew.refused("console", LIST, secret, number) == "AR403", "the rule was taken away"
 
 
 def test_a_review_is_of_the_list_as_it_is(crew: Stage) -> None:
