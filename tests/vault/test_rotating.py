@@ -116,7 +116,7 @@ def test_a_page_of_keys_is_of_what_this_keeper_holds_behind_its_cursor(stage: St
     assert stale(rounds, door="timpani") == [(*person, traffic.name, 1, 2, 2, person[1].bytes) for person in theirs]
     assert stale(rounds, 3) == rows[:3]
     rounds.at(people[1])
-    rounds.at(people[3], "timpani")
+    rounds.at(theirs[0], "timpani")
     assert stale(rounds) == rows[2:]
     # Of two records of one person the second is behind the first.
     rounds.at(START)
