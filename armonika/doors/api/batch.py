@@ -158,7 +158,7 @@ async def _create_or_find(
         return [_made(one) for one in await vault.create(secret, use.purpose, use.reason, news, use.reference)]
     except _OWN as error:
         if key is None or len(news) == 1 or not isinstance(error, Duplicate):
-            return await _create(vault, secret, use, news, key)
+            return await _apart(vault, secret, use, news, key, error)
     results: list[Result | None] = []
     for new in news:
         try:
@@ -173,20 +173,26 @@ async def _create_or_find(
 
 
 async def _create(vault: AsyncVault, secret: SecretHash, use: Use, news: Sequence[NewRecord], key: bytes | None) -> list[Result]:
-    """All in one transaction; when one spoils it, halves, down to the one, so that every other is stored."""
+    """All in one transaction; when one spoils it, apart."""
     try:
-        made = await vault.create(secret, use.purpose, use.reason, news, use.reference)
+        return [_made(one) for one in await vault.create(secret, use.purpose, use.reason, news, use.reference)]
     except _OWN as error:
-        if len(news) == 1:
-            try:
-                made = await once.before(vault, secret, news, key) if isinstance(error, Duplicate) else []
-            except VaultError as found:
-                return [_failed(found)]
-            return [_made(one) for one in made] or [_failed(error)]
-        half = len(news) // 2
-        first = await _create(vault, secret, use, news[:half], key)
-        return first + await _create(vault, secret, use, news[half:], key)
-    return [_made(one) for one in made]
+        return await _apart(vault, secret, use, news, key, error)
+
+
+async def _apart(
+    vault: AsyncVault, secret: SecretHash, use: Use, news: Sequence[NewRecord], key: bytes | None, error: VaultError
+) -> list[Result]:
+    """What `error` spoiled, in halves, down to the one, so that every other is stored."""
+    if len(news) == 1:
+        try:
+            made = await once.before(vault, secret, news, key) if isinstance(error, Duplicate) else []
+        except VaultError as found:
+            return [_failed(found)]
+        return [_made(one) for one in made] or [_failed(error)]
+    half = len(news) // 2
+    first = await _create(vault, secret, use, news[:half], key)
+    return first + await _create(vault, secret, use, news[half:], key)
 
 
 def _made(one: Created) -> Result:

@@ -12,10 +12,10 @@ import msgspec
 from litestar.types import ASGIApp, Receive, Send
 
 from armonika.doors.api.gather import Gatherer
-from armonika.doors.api.meter import SECRET
+from armonika.doors.api.meter import SECRET, token_in
 from armonika.doors.api.people import PersonOut, etag, shown
-from armonika.doors.api.problems import NoToken, content_of
-from armonika.trust.vault.errors import Refused, SessionEnded, VaultError
+from armonika.doors.api.problems import content_of
+from armonika.trust.vault.errors import Refused, VaultError
 from armonika.trust.vault.types import Ask
 
 _ENCODE = msgspec.json.Encoder().encode
@@ -62,13 +62,7 @@ class FastRead:
         gatherer: Gatherer[Ask] = self._state.gatherer
         headers = [(b"cache-control", b"no-store")]
         try:
-            secret = scope.get(SECRET)
-            if secret is None:
-                raise (
-                    SessionEnded("no token")
-                    if any(name == b"authorization" for name, _ in scope["headers"])
-                    else NoToken("no token")
-                )
+            secret = scope.get(SECRET) or token_in(scope)
             records = await gatherer.read(
                 Ask(secret, person, asked["dataset"], asked["fields"].split(","), asked["purpose"], asked["reason"])
             )

@@ -17,9 +17,10 @@ from litestar import Request
 from litestar.types import ASGIApp, Receive, Send
 
 from armonika.doors.api.people import token_from
-from armonika.doors.api.problems import QuotaExceeded, TooManyItems, content_of
+from armonika.doors.api.problems import QuotaExceeded, TooManyItems, content_of, send_problem
 from armonika.rules.rate import SECOND, Rate, charge, next_unit, remaining, wait
 from armonika.trust.vault.errors import SessionEnded, VaultError
+from armonika.trust.vault.types import SecretHash
 
 POLICY = "default"
 MOST = 65536
@@ -75,9 +76,7 @@ class Metered:
             return
         meter, caller = self._meter, _NOBODY
         with contextlib.suppress(SessionEnded):
-            caller = scope[SECRET] = token_from(
-                [value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"]
-            )
+            caller = scope[SECRET] = token_in(scope)
 
         async def told(message: Any) -> None:
             if message["type"] == "http.response.start":
@@ -92,18 +91,15 @@ class Metered:
             # Whether the process lives is asked by those who keep it alive: never refused.
             meter.charge(caller, 0 if scope["path"] == "/healthz" else 1)
         except VaultError as error:
-            await _refuse(told, error)
+            await send_problem(told, *content_of(error))
             return
         scope[_CHARGE] = lambda items: meter.charge(caller, items - 1, counted=1)
         await self._following(scope, receive, told)
 
 
-async def _refuse(send: Any, error: VaultError) -> None:
-    status, body, more = content_of(error)
-    named = more | {"content-type": "application/problem+json", "cache-control": "no-store", "content-length": str(len(body))}
-    headers = [(name.lower().encode(), value.encode()) for name, value in named.items()]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": False})
+def token_in(scope: Any) -> SecretHash:
+    """The hash of the token that came with a request. Raises NoToken, SessionEnded."""
+    return token_from([value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"])
 
 
 def count_items(request: Request[Any, Any, Any], items: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from litestar.types import ASGIApp, Receive, Send
 
-from armonika.doors.api.problems import document
+from armonika.doors.api.problems import document, send_problem
 
 _UNKNOWN = "ARMONIKA-OPTIONS"
 """A method that no path has."""
@@ -30,7 +30,7 @@ class Methods:
             and scope["http_version"] == "1.1"
             and [bool(value) for name, value in scope["headers"] if name == b"host"] != [True]
         ):
-            await _refuse(send)
+            await send_problem(send, 400, document(400, "http", "Send exactly one Host header."), {})
             return
         if asked == "GET":
             await self._following(scope, receive, send)
@@ -54,17 +54,6 @@ class Methods:
             await send(message)
 
         await self._following(scope, receive, told)
-
-
-async def _refuse(send: Send) -> None:
-    body = document(400, "http", "Send exactly one Host header.")
-    headers = [
-        (b"content-type", b"application/problem+json"),
-        (b"cache-control", b"no-store"),
-        (b"content-length", b"%d" % len(body)),
-    ]
-    await send({"type": "http.response.start", "status": 400, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 def _with_head(name: bytes, value: bytes) -> tuple[bytes, bytes]:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
+from litestar.types import Send
 
 from armonika.trust.vault.errors import Forbidden, Refused, SessionEnded, Throttled, VaultError
 
@@ -73,6 +74,14 @@ def content_of(error: VaultError) -> tuple[int, bytes, dict[str, str]]:
     # The member is that of draft-ietf-httpapi-ratelimit-headers-10 §5.1.
     members = {"violated-policies": ["default"]} if isinstance(error, QuotaExceeded) else None
     return error.status, document(error.status, error.code, known, members), headers
+
+
+async def send_problem(send: Send, status: int, body: bytes, more: dict[str, str]) -> None:
+    """One problem as a whole answer of an ASGI application that asked no framework; `more` are further headers."""
+    named = more | {"content-type": "application/problem+json", "cache-control": "no-store", "content-length": str(len(body))}
+    headers = [(name.lower().encode(), value.encode()) for name, value in named.items()]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 def of_vault(request: Request[Any, Any, Any], error: VaultError) -> Response[bytes]:

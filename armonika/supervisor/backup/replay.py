@@ -38,14 +38,13 @@ def replay(log: Path, admin_dsn: str, public: bytes) -> Replayed:
         with psycopg.connect(admin_dsn, autocommit=True) as connection:
             done = Replayed(_entries(connection, log), _ended(connection, log, public))
             # Numbers go on after the last that was ever given, also when a crash came between a replay and this; only the owner of the sequences may say so.
-            connection.execute(
-                "SELECT setval('vault.audit_number', greatest((SELECT max(audit_id) FROM vault.audit), (SELECT last_value FROM vault.audit_number))) "
-                "WHERE (SELECT max(audit_id) FROM vault.audit) > (SELECT last_value FROM vault.audit_number)"
-            )
-            connection.execute(
-                "SELECT setval('vault.ended_ended_no_seq', (SELECT max(ended_no) FROM vault.ended)) "
-                "WHERE (SELECT max(ended_no) FROM vault.ended) > (SELECT last_value FROM vault.ended_ended_no_seq)"
-            )
+            for sequence, newest in (
+                ("vault.audit_number", "SELECT max(audit_id) FROM vault.audit"),
+                ("vault.ended_ended_no_seq", "SELECT max(ended_no) FROM vault.ended"),
+            ):
+                connection.execute(
+                    f"SELECT setval('{sequence}', ({newest})) WHERE ({newest}) > (SELECT last_value FROM {sequence})".encode()
+                )
             return done
     except (Broken, register.RegisterBroken) as error:
         raise BackupError(f"The sealed log in {log} is not whole: {error}. Restore it from a backup before you serve.") from None

@@ -10,10 +10,10 @@ BEGIN
     RETURN coalesce(CASE what
         WHEN 3 THEN j.state <> 'erased'
         -- Entries are of all datasets: a token bound to some compartments does not see the list.
-        WHEN 16 THEN coalesce(16 = ANY (s.scope_operations), true) AND coalesce(for_purpose = ANY (s.scope_purposes), true) AND s.scope_compartments IS NULL
+        WHEN 16 THEN s.scope_compartments IS NULL
         END, false)
         AND EXISTS (SELECT FROM vault.rule r WHERE r.policy_id = policy AND r.role = s.role AND r.purpose = for_purpose AND r.operation = what
-            AND (what <> 3 OR vault.in_scope(s, what, for_purpose, r.dataset))
+            AND vault.in_scope(s, what, for_purpose, r.dataset)
             AND CASE r.scope WHEN 'all' THEN true WHEN 'own' THEN whom = s.actor ELSE s.org_id IS NOT NULL AND j.org_id = s.org_id END);
 END $$;
 

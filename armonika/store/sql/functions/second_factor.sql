@@ -6,7 +6,7 @@ CREATE OR REPLACE FUNCTION vault.staff_session(secret bytea) RETURNS vault.sessi
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
 DECLARE s vault.session := vault.signed_in(secret);
 BEGIN
-    IF s.kind <> 'session' OR NOT EXISTS (SELECT FROM vault.role r WHERE r.id = s.role AND r.kind = 'staff') THEN
+    IF s.kind <> 'session' OR NOT vault.is_staff(s.role) THEN
         RAISE EXCEPTION USING ERRCODE = 'AR403', MESSAGE = 'not allowed';
     END IF;
     RETURN s;

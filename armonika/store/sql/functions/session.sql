@@ -46,7 +46,7 @@ BEGIN
         verdict := 2; RETURN NEXT; RETURN;
     END IF;
     -- Staff prove their second factor within a quarter of an hour, and can do nothing else until then.
-    staff := EXISTS (SELECT FROM vault.role r WHERE r.id = c.role AND r.kind = 'staff');
+    staff := vault.is_staff(c.role);
     INSERT INTO vault.session (secret_hash, actor, role, org_id, door, kind, expires_at, usable)
     VALUES (new_secret, c.subject_id, c.role, j.org_id, here, 'session',
         clock_timestamp() + make_interval(secs => least(greatest(ttl_seconds, 60), CASE WHEN staff THEN 900 ELSE 43200 END)), NOT staff)

@@ -81,7 +81,7 @@ CREATE OR REPLACE FUNCTION vault.staff_appoint(whom uuid) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
 BEGIN
     UPDATE vault.credential c SET verified_at = clock_timestamp()
-        WHERE c.subject_id = whom AND c.verified_at IS NULL AND EXISTS (SELECT FROM vault.role r WHERE r.id = c.role AND r.kind = 'staff');
+        WHERE c.subject_id = whom AND c.verified_at IS NULL AND vault.is_staff(c.role);
     IF NOT FOUND THEN RAISE EXCEPTION USING ERRCODE = 'AR403', MESSAGE = 'not allowed'; END IF;
     RETURN vault.note_staff(11::smallint, whom);
 END $$;
@@ -93,7 +93,7 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_
 BEGIN
     UPDATE vault.credential c SET salt = new_salt, parameters = new_parameters, check_hash = new_check, changed_at = clock_timestamp(),
             verified_at = coalesce(c.verified_at, clock_timestamp())
-        WHERE c.subject_id = whom AND EXISTS (SELECT FROM vault.role r WHERE r.id = c.role AND r.kind = 'staff');
+        WHERE c.subject_id = whom AND vault.is_staff(c.role);
     IF NOT FOUND THEN RAISE EXCEPTION USING ERRCODE = 'AR403', MESSAGE = 'not allowed'; END IF;
     DELETE FROM vault.second_factor f WHERE f.subject_id = whom;
     UPDATE vault.session x SET revoked_at = clock_timestamp() WHERE x.actor = whom AND x.kind = 'session' AND x.revoked_at IS NULL;
@@ -105,7 +105,7 @@ CREATE OR REPLACE FUNCTION vault.staff_end(whom uuid) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
 DECLARE n bigint;
 BEGIN
-    DELETE FROM vault.credential c WHERE c.subject_id = whom AND EXISTS (SELECT FROM vault.role r WHERE r.id = c.role AND r.kind = 'staff');
+    DELETE FROM vault.credential c WHERE c.subject_id = whom AND vault.is_staff(c.role);
     IF NOT FOUND THEN RAISE EXCEPTION USING ERRCODE = 'AR403', MESSAGE = 'not allowed'; END IF;
     DELETE FROM vault.challenge x WHERE x.subject_id = whom;
     UPDATE vault.session x SET revoked_at = clock_timestamp() WHERE x.actor = whom AND x.revoked_at IS NULL;
