@@ -159,8 +159,10 @@ BEGIN
             GET DIAGNOSTICS given = ROW_COUNT;
             left_over := left_over - given;
             IF left_over = 0 THEN RETURN; END IF;
-            behind := (SELECT max(c.digest) FROM (SELECT l.digest FROM vault.lookup l
-                WHERE l.dataset = w.dataset AND l.ordinal = w.ordinal AND l.epoch = w.old AND l.digest > behind ORDER BY l.digest LIMIT page) c);
+            -- The last one, and not max(): PostgreSQL has max(bytea) from 18 on alone.
+            behind := (SELECT c.digest FROM (SELECT l.digest FROM vault.lookup l
+                WHERE l.dataset = w.dataset AND l.ordinal = w.ordinal AND l.epoch = w.old AND l.digest > behind ORDER BY l.digest LIMIT page) c
+                ORDER BY c.digest DESC LIMIT 1);
         END LOOP;
     END LOOP;
 END $$;
