@@ -153,7 +153,7 @@ def test_a_value_cannot_be_taken_twice_while_two_epochs_are_searched(home: House
 
 def test_the_keeper_goes_on_where_kill_9_ended_it(home: House) -> None:
     api = home.vault("api")
-    made = [person for _ in range(6) for person in home.people(api, 1000)]
+    made = [person for _ in range(12) for person in home.people(api, 1000)]
     home.desk.rotate(["account"], "test")
     environment = {
         **os.environ,
@@ -161,19 +161,21 @@ def test_the_keeper_goes_on_where_kill_9_ended_it(home: House) -> None:
         "CREDENTIALS_DIRECTORY": str(home.config.credentials / "keeper"),
         "ARMONIKA_HOME": str(home.config.home),
     }
-    moved = []
+    watch, moved = home.keeper(), [0]
     for _ in range(40):
         process = subprocess.Popen([sys.executable, "-m", "armonika.entry.keeper"], env=environment)
-        time.sleep(0.9)
+        end = time.monotonic() + 60
+        while (state := watch.rotation()).moved == moved[-1] and state.retiring and time.monotonic() < end:
+            time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        state = home.keeper().rotation()
+        state = watch.rotation()
         moved.append(state.moved)
         if not state.retiring:
             break
     assert moved == sorted(moved)
     home.finish_rotation()
-    assert moved[0] > 0, "it had begun when it was killed"
+    assert 0 < moved[1] < moved[-1], "it had begun when it was killed, and went on"
     assert all(outcome for outcome in (home.read(api, person) for person in made[::100]))
     assert (
         home.value(
