@@ -103,6 +103,15 @@ def test_the_release_before_is_taken_over_with_its_rows(server: object, tmp_path
         assert kinds == {"audit": "p", "audit_old": "r"}
         (record,) = vault.read(token, made.subject, "account", ["name"], "provide", "integration")
         assert record.values == {"name": "N"}
+        with psycopg.connect(other, autocommit=True) as connection:
+            partitions.extend(connection)
+            connection.execute("SELECT setval('vault.audit_number', %s)", (2 * partitions.WIDTH - 3,))
+            read = [vault.read(token, made.subject, "account", ["name"], "provide", "integration")[0].ticket for _ in range(5)]
+            assert read[0] < 2 * partitions.WIDTH < read[-1], "tickets on both sides of the end of a partition are taken"
+            assert (
+                len({row[0] for row in connection.execute("SELECT tableoid FROM vault.audit WHERE audit_id = ANY (%s)", (read,))})
+                == 2
+            )
         vault.close()
     finally:
         with psycopg.connect(admin, autocommit=True) as connection:
