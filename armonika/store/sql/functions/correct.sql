@@ -2,7 +2,8 @@
 -- version expected + 1 (AAD), so a lost race can never be written. AR428 when look-ups are not of the epochs searched now. Look-ups of the changed fields are replaced.
 CREATE OR REPLACE FUNCTION vault.correct(secret bytea, for_purpose smallint, for_reason smallint, ref text, whom uuid, which uuid, new_origin smallint,
     ordinals smallint[], expected int[], new_ciphertexts bytea[], lookup_ordinals smallint[], lookup_epochs int[], lookup_digests bytea[]) RETURNS bigint
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     pol int := vault.policy_in_force();
     s vault.session := vault.actor(secret);

@@ -5,7 +5,8 @@ CREATE OR REPLACE FUNCTION vault.create(secret bytea, for_purpose smallint, for_
     subjects uuid[], new_kinds text[], new_orgs uuid[], records uuid[], datasets smallint[], masks bigint[], new_origins smallint[],
     key_kinds smallint[], key_epochs int[], wrapped_keys bytea[], value_items int[], value_ciphertexts bytea[],
     lookup_items int[], lookup_ordinals smallint[], lookup_epochs int[], lookup_digests bytea[], jobs text[]) RETURNS bigint[]
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     tx xid8 := pg_current_xact_id();
     pol int := vault.policy_in_force();

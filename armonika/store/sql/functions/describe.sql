@@ -19,7 +19,8 @@ END $$;
 
 -- The first step. Returns the entry's number; AR403 when it is not allowed.
 CREATE OR REPLACE FUNCTION vault.consult(secret bytea, what smallint, for_purpose smallint, for_reason smallint, ref text, whom uuid) RETURNS bigint
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     pol int := vault.policy_in_force();
     s vault.session := vault.actor(secret);
@@ -54,7 +55,8 @@ END $$;
 DROP FUNCTION IF EXISTS vault.describe(bytea, smallint, smallint, text, uuid);
 CREATE OR REPLACE FUNCTION vault.describe(secret bytea, ticket bigint)
 RETURNS TABLE (record uuid, dataset smallint, ordinal smallint, version int, origin smallint, written_at timestamptz, event bigint)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     pol int := vault.policy_in_force();
     s vault.session := vault.actor(secret);
@@ -73,7 +75,8 @@ DROP FUNCTION IF EXISTS vault.accesses(bytea, smallint, smallint, uuid, int, big
 CREATE OR REPLACE FUNCTION vault.accesses(secret bytea, ticket bigint, most int, before bigint)
 RETURNS TABLE (audit_id bigint, at timestamptz, operation text, granted boolean, reader uuid, role text, dataset text, fields text[], purpose text, reason text,
     reference text, leaf_no bigint)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     s vault.session := vault.actor(secret);
     asked record := vault.consulted_person(s, ticket, 16::smallint);
@@ -95,7 +98,8 @@ $$;
 DROP FUNCTION IF EXISTS vault.access_entry(bytea, smallint, bigint);
 CREATE OR REPLACE FUNCTION vault.access_entry(secret bytea, ticket bigint, number bigint) RETURNS TABLE (leaf_no bigint, audit_id bigint, at timestamptz, operation text,
     outcome text, door text, actor uuid, actor_role text, subject uuid, record uuid, dataset text, fields text[], purpose text, reason text, reference text, policy text)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     s vault.session := vault.actor(secret);
     asked record := vault.consulted_person(s, ticket, 16::smallint);
@@ -112,7 +116,8 @@ END $$;
 -- Which entry made this record of this person by this very actor: a number, -1 when the actor made the person with another record, NULL when not.
 -- A request that was sent twice finds out here what became of the first (Idempotency-Key).
 CREATE OR REPLACE FUNCTION vault.made(secret bytea, whom uuid, which uuid) RETURNS bigint
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE s vault.session := vault.actor(secret);
 BEGIN
     RETURN (SELECT CASE WHEN a.record = which THEN a.audit_id ELSE -1 END FROM vault.audit a

@@ -5,7 +5,8 @@
 -- A member erases only with a sign-in of the last ten minutes, staff with a second factor proven in them. Claim 8a.3, Law 18-07 art. 35, NIST SP 800-88 (cryptographic erase).
 CREATE OR REPLACE FUNCTION vault.erase(secret bytea, for_purpose smallint, for_reason smallint, ref text, whom uuid[])
 RETURNS TABLE (subject uuid, audit_id bigint, erased int, kept int)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     pol int := vault.policy_in_force();
     s vault.session := vault.actor(secret);
@@ -88,7 +89,8 @@ END $$;
 -- Ends single records of people who stay (an address of day 366, a test of day 91), for whoever the policy lets erase the dataset. One entry each.
 CREATE OR REPLACE FUNCTION vault.erase_records(secret bytea, for_purpose smallint, for_reason smallint, ref text, whom uuid[], which uuid[])
 RETURNS TABLE (record uuid, audit_id bigint)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     pol int := vault.policy_in_force();
     s vault.session := vault.actor(secret);
@@ -107,7 +109,8 @@ END $$;
 
 -- Lock or unlock the processing of one person (claim 8a.5; verrouillage, Law 18-07 art. 35).
 CREATE OR REPLACE FUNCTION vault.restrict(secret bytea, for_purpose smallint, for_reason smallint, ref text, whom uuid, lock boolean) RETURNS bigint
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     pol int := vault.policy_in_force();
     s vault.session := vault.actor(secret);
@@ -127,7 +130,8 @@ END $$;
 
 -- A refused write left nothing; this keeps the fact that it was tried. Says nothing about whether the person exists.
 CREATE OR REPLACE FUNCTION vault.note_refusal(secret bytea, what smallint, for_purpose smallint, for_reason smallint, whom uuid, of_dataset smallint) RETURNS bigint
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE s vault.session := vault.actor(secret);
 BEGIN
     IF NOT EXISTS (SELECT FROM vault.operation o WHERE o.id = what) THEN RAISE EXCEPTION USING ERRCODE = 'AR422', MESSAGE = 'no such operation'; END IF;
