@@ -1,7 +1,8 @@
 -- What is held of a person and who used it, in two steps as `ask` and `take`: `consult` decides and writes the entry, and only when it is committed do the
 -- others tell anything, to the same actor at the same door, within 10 s. In one step whoever rolls back would have the rows and no entry.
 
--- Whether the policy lets this session describe a person (3) or list who used their data (16). Internal.
+-- Whether the policy lets this session describe a person (3) or list who used their data (16). Of who was erased, as of who never was, nothing is listed; asked
+-- again when the ticket is shown. Internal.
 CREATE OR REPLACE FUNCTION vault.may_consult(policy int, s vault.session, what smallint, for_purpose smallint, whom uuid) RETURNS boolean
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
 DECLARE j vault.subject;
@@ -10,7 +11,7 @@ BEGIN
     RETURN coalesce(CASE what
         WHEN 3 THEN j.state <> 'erased'
         -- Entries are of all datasets: a token bound to some compartments does not see the list.
-        WHEN 16 THEN s.scope_compartments IS NULL
+        WHEN 16 THEN j.state <> 'erased' AND s.scope_compartments IS NULL
         END, false)
         AND EXISTS (SELECT FROM vault.rule r WHERE r.policy_id = policy AND r.role = s.role AND r.purpose = for_purpose AND r.operation = what
             AND vault.in_scope(s, what, for_purpose, r.dataset)
