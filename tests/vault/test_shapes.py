@@ -9,7 +9,7 @@ import pytest
 from armonika.trust import crypto
 from armonika.trust.vault import codec
 from tests.vault.stage import CORRECT, CREATE, Stage
-from tests.vault.words import Correction, create, creation, denied
+from tests.vault.words import CREATE_NAMES, Correction, create, creation, denied
 
 SHAPE = "AR422"
 
@@ -34,6 +34,28 @@ def test_a_correction_of_one_field_moves_no_other(stage: Stage, changed: dict[st
     change = Correction(stage, stage.person(), stage.session(), name="M")
     assert change(**changed) == SHAPE
     assert change() == ""
+
+
+@pytest.mark.parametrize("changed", [{"expected": "[0:0]={7}"}, {"expected": "[2:2]={1}"}, {"ordinals": "[0:0]={1}"}], ids=str)
+def test_an_array_that_begins_elsewhere_gets_past_no_version(stage: Stage, changed: dict[str, Any]) -> None:
+    stage.allow(CORRECT, fields=stage.name)
+    change = Correction(stage, stage.person(), stage.session(), name="M")
+    assert change(**changed) == SHAPE
+    assert change(expected="[1:1]={7}") == "AR412"
+    assert change(expected="[1:1]={1}") == ""
+
+
+@pytest.mark.parametrize("name", ["subjects", "datasets", "masks"])
+def test_items_are_counted_from_one(stage: Stage, name: str) -> None:
+    """Or look-ups of another epoch than those that are searched came in: a value could be taken twice."""
+    stage.allow(CREATE)
+    secret = stage.session()
+    words = creation(stage, secret)
+    (item,) = words[CREATE_NAMES.index(name)]
+    for shape in (f"[0:0]={{{item}}}", f"[2:2]={{{item}}}", f"{{{{{item}}}}}"):
+        assert denied(stage, "api", codec.CREATE, creation(stage, secret, **{name: shape, "lookup_epochs": [99]})) == SHAPE
+    assert denied(stage, "api", codec.CREATE, creation(stage, secret, lookup_epochs=[99])) == "AR428"
+    assert len(create(stage, creation(stage, secret, **{name: f"[1:1]={{{item}}}"}))) == 1
 
 
 def test_a_correction_writes_no_look_up_of_another_field(stage: Stage) -> None:

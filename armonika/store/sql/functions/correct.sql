@@ -11,10 +11,10 @@ DECLARE
 BEGIN
     PERFORM vault.check_reason(pol, for_purpose, for_reason, ref);
     -- An ordinal beyond the mask would be counted as another field (a shift wraps) and move all values of the record; a NULL among the versions would
-    -- pass for the right one. Look-ups are only of what is corrected.
+    -- pass for the right one, and so would an array that begins elsewhere than at 1. Look-ups are only of what is corrected.
     IF EXISTS (SELECT FROM unnest(ordinals) AS x (ordinal) WHERE (x.ordinal BETWEEN 1 AND 62) IS NOT TRUE) OR array_ndims(ordinals) > 1
        OR cardinality(ordinals) <> (SELECT count(DISTINCT x) FROM unnest(ordinals) x) OR array_ndims(expected) > 1 OR array_position(expected, NULL) IS NOT NULL
-       OR cardinality(expected) IS DISTINCT FROM cardinality(ordinals) OR new_origin IS NULL OR NOT coalesce(lookup_ordinals, '{}') <@ ordinals THEN
+       OR cardinality(expected) IS DISTINCT FROM cardinality(ordinals) OR array_lower(ordinals, 1) <> 1 OR array_lower(expected, 1) <> 1 OR new_origin IS NULL OR NOT coalesce(lookup_ordinals, '{}') <@ ordinals THEN
         RAISE EXCEPTION USING ERRCODE = 'AR422', MESSAGE = 'the record is not of the declared shape';
     END IF;
     SELECT bit_or(1::bigint << (x.ordinal - 1)) INTO mask FROM unnest(ordinals) AS x (ordinal);

@@ -27,6 +27,11 @@ BEGIN
         WHERE NOT EXISTS (SELECT FROM vault.door_compartment c WHERE c.policy_id = pol AND c.door = here AND c.compartment = d.compartment)) THEN
         RAISE EXCEPTION USING ERRCODE = 'AR403', MESSAGE = 'not allowed';
     END IF;
+    -- What follows finds an item by its number in these.
+    IF array_ndims(subjects) > 1 OR array_ndims(datasets) > 1 OR array_ndims(masks) > 1
+       OR array_lower(subjects, 1) <> 1 OR array_lower(datasets, 1) <> 1 OR array_lower(masks, 1) <> 1 THEN
+        RAISE EXCEPTION USING ERRCODE = 'AR422', MESSAGE = 'the record is not of the declared shape';
+    END IF;
     INSERT INTO vault.organisation (org_id) SELECT DISTINCT i.org FROM unnest(new_orgs, new_kinds) AS i (org, kind) WHERE i.org IS NOT NULL AND i.kind IS NOT NULL
         ON CONFLICT DO NOTHING;
     -- Whoever is being erased or locked at this moment is waited for: the checks that follow see what came of it, and nobody can be erased between
