@@ -12,6 +12,17 @@ BEGIN
     RETURN s;
 END $$;
 
+-- The same session with its credential held, and looked at again: whoever sets another password or ends the appointment waits and then sees the session that is opened
+-- here, or was waited for, and the session of before opens nothing. The credential before the factor, as they are ended. Internal.
+CREATE OR REPLACE FUNCTION vault.held_session(secret bytea) RETURNS vault.session
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+DECLARE s vault.session := vault.staff_session(secret);
+BEGIN
+    PERFORM FROM vault.credential c WHERE c.subject_id = s.actor FOR SHARE;
+    PERFORM FROM vault.second_factor x WHERE x.subject_id = s.actor FOR UPDATE;
+    RETURN vault.staff_session(secret);
+END $$;
+
 -- Whether the factor was proven in the last ten minutes. A moment to come means that the clock went back: not fresh. Internal.
 CREATE OR REPLACE FUNCTION vault.second_fresh(s vault.session) RETURNS boolean
 LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
@@ -101,12 +112,11 @@ CREATE OR REPLACE FUNCTION vault.second_prove(secret bytea, proof bytea, shown_s
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
 SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
-    s vault.session := vault.staff_session(secret);
+    s vault.session := vault.held_session(secret);
     f vault.second_factor;
     ok boolean;
 BEGIN
-    SELECT * INTO f FROM vault.second_factor x WHERE x.subject_id = s.actor FOR UPDATE;
-    s := vault.staff_session(secret);
+    SELECT * INTO f FROM vault.second_factor x WHERE x.subject_id = s.actor;
     ok := coalesce(f.open_tries > 0 AND sha256(proof) = f.check_hash AND shown_step > f.last_step
         AND shown_step BETWEEN vault.second_step() - 2 AND vault.second_step() + 1 AND octet_length(new_secret) = 32, false);
     UPDATE vault.second_factor x SET open_tries = greatest(x.open_tries - 1, 0), failures = CASE WHEN ok THEN 0 ELSE x.failures END,
@@ -120,10 +130,8 @@ END $$;
 CREATE OR REPLACE FUNCTION vault.second_recover(secret bytea, proof bytea, new_secret bytea, ttl_seconds int) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
 SET plan_cache_mode = force_generic_plan AS $$
-DECLARE s vault.session := vault.staff_session(secret); ok boolean;
+DECLARE s vault.session := vault.held_session(secret); ok boolean;
 BEGIN
-    PERFORM FROM vault.second_factor x WHERE x.subject_id = s.actor FOR UPDATE;
-    s := vault.staff_session(secret);
     IF NOT vault.second_count(s) THEN RETURN NULL; END IF;
     UPDATE vault.recovery_code r SET used_at = clock_timestamp() WHERE r.code_hash = sha256(proof) AND r.subject_id = s.actor AND r.used_at IS NULL;
     ok := FOUND;
