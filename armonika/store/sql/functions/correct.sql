@@ -14,7 +14,8 @@ BEGIN
     -- pass for the right one, and so would an array that begins elsewhere than at 1. Look-ups are only of what is corrected.
     IF EXISTS (SELECT FROM unnest(ordinals) AS x (ordinal) WHERE (x.ordinal BETWEEN 1 AND 62) IS NOT TRUE) OR array_ndims(ordinals) > 1
        OR cardinality(ordinals) <> (SELECT count(DISTINCT x) FROM unnest(ordinals) x) OR array_ndims(expected) > 1 OR array_position(expected, NULL) IS NOT NULL
-       OR cardinality(expected) IS DISTINCT FROM cardinality(ordinals) OR array_lower(ordinals, 1) <> 1 OR array_lower(expected, 1) <> 1 OR new_origin IS NULL OR NOT coalesce(lookup_ordinals, '{}') <@ ordinals THEN
+       OR cardinality(expected) IS DISTINCT FROM cardinality(ordinals) OR array_lower(ordinals, 1) <> 1 OR array_lower(expected, 1) <> 1 OR new_origin IS NULL
+       OR EXISTS (SELECT FROM unnest(new_ciphertexts) v WHERE octet_length(v) > 65565) OR NOT coalesce(lookup_ordinals, '{}') <@ ordinals THEN
         RAISE EXCEPTION USING ERRCODE = 'AR422', MESSAGE = 'the record is not of the declared shape';
     END IF;
     SELECT bit_or(1::bigint << (x.ordinal - 1)) INTO mask FROM unnest(ordinals) AS x (ordinal);
