@@ -147,6 +147,9 @@ class Embedded:
             self._run("SELECT pg_reload_conf()")
         if self._scalar("SELECT 1 FROM pg_database WHERE datname = 'armonika'") is None:
             self._run(f"CREATE DATABASE {DATABASE}")
+        # PostgreSQL lets every role into its own databases, with temporary tables, large objects and locks that ours does not have.
+        for own in ("postgres", "template1"):
+            self._run(f"REVOKE ALL ON DATABASE {own} FROM PUBLIC")
 
     def _launch(self, log: Path) -> None:
         with log.open("ab") as output:

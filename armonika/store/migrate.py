@@ -19,9 +19,15 @@ from armonika.store import partitions
 
 SQL = Path(__file__).parent / "sql"
 _LOCK = 0x41524D4F
+# What writes without a table, lends a snapshot, or holds what a migration or a new partition waits for.
 _DANGEROUS = (
     "pg_logical_emit_message", "lo_create", "lo_creat", "lo_from_bytea", "lo_import", "lo_put", "lowrite", "pg_export_snapshot",
+    *(f"pg_{'try_' * tried}advisory_{kind}lock{shared}" for tried in (0, 1) for kind in ("", "xact_") for shared in ("", "_shared")),
 )  # fmt: skip
+CONNECTIONS = 32
+"""Connections of one door's role: twice what its pool opens while a process is replaced. A door that was taken over cannot use up the server's."""
+DOOR_SETTINGS = {"temp_file_limit": "256MB", "idle_in_transaction_session_timeout": "60s"}
+"""Of each door's role. The first no door can change; the second is against accidents (see `armonika.store.watch`)."""
 
 
 class MigrationError(Exception):
@@ -70,9 +76,10 @@ def _roles(connection: psycopg.Connection[tuple[object, ...]], passwords: Mappin
         verb = sql.SQL("ALTER" if f"armonika_{door}" in known else "CREATE")
         connection.execute(
             sql.SQL(
-                "{} ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS NOINHERIT PASSWORD {}"
-            ).format(verb, role, sql.Literal(_scram(connection, f"armonika_{door}", password)))
+                "{} ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS NOINHERIT CONNECTION LIMIT {} PASSWORD {}"
+            ).format(verb, role, sql.Literal(CONNECTIONS), sql.Literal(_scram(connection, f"armonika_{door}", password)))
         )
+    _reset(connection, [f"armonika_{door}" for door in passwords])
     database = sql.Identifier(connection.info.dbname)
     connection.execute(sql.SQL("REVOKE CREATE, TEMPORARY ON DATABASE {} FROM PUBLIC").format(database))
     connection.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
@@ -82,6 +89,23 @@ def _roles(connection: psycopg.Connection[tuple[object, ...]], passwords: Mappin
     ).fetchall()
     for (signature,) in named:
         connection.execute(sql.SQL("REVOKE EXECUTE ON FUNCTION {} FROM PUBLIC").format(sql.SQL(str(signature))))
+
+
+def _reset(connection: psycopg.Connection[tuple[object, ...]], roles: list[str]) -> None:
+    """Takes back what a door that was taken over can leave behind: a role may change its own settings for every session to come."""
+    kept = connection.execute(
+        "SELECT r.rolname, d.datname FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole LEFT JOIN pg_database d ON d.oid = s.setdatabase "
+        "WHERE r.rolname = ANY (%s)",
+        (roles,),
+    ).fetchall()
+    for name, database in kept:
+        where = sql.SQL("IN DATABASE {} ").format(sql.Identifier(str(database))) if database else sql.SQL("")
+        connection.execute(sql.SQL("ALTER ROLE {} {}RESET ALL").format(sql.Identifier(str(name)), where))
+    for name in roles:
+        for setting, value in DOOR_SETTINGS.items():
+            connection.execute(
+                sql.SQL("ALTER ROLE {} SET {} = {}").format(*map(sql.Identifier, (name, setting)), sql.Literal(value))
+            )
 
 
 def _scram(connection: psycopg.Connection[tuple[object, ...]], role: str, password: str) -> str:

@@ -14,7 +14,7 @@ import psycopg
 
 from armonika import policy
 from armonika.settings import CHECKOUT
-from armonika.store import partitions
+from armonika.store import partitions, watch
 from armonika.store.private_files import KeyFileError
 from armonika.supervisor.backup.catalogue import Backup
 from armonika.supervisor.backup.create import catalogue_of
@@ -124,6 +124,9 @@ class Rounds:
             contextlib.suppress(psycopg.OperationalError),
             psycopg.connect(self.installation.admin_dsn, autocommit=True) as connection,
         ):
+            # First: what is held could hold up the next.
+            for name in watch.end_held(connection):
+                self.say(f"armonika: {name} held a transaction open for minutes; its session was ended.")
             partitions.extend(connection)
         desk = KeyDesk(self.installation.settings, policy.load(), self.installation.admin_dsn)
         try:

@@ -249,6 +249,38 @@ def test_new_digests_are_added_where_the_old_one_still_stands(stage: Stage, roun
     del elsewhere
 
 
+@pytest.mark.parametrize("state", ["active", "suspended", "emptied", "retired"])
+def test_a_keeper_spoils_no_key_that_does_not_move(stage: Stage, rounds: Rounds, state: str) -> None:
+    ground = rounds.ground("keeper").epochs(_1=state)
+    if state not in ("active", "suspended"):
+        ground.epochs(_2="active")
+    person = ground.record(1, (1, 1, digest(1)))
+    before = ground.key(person)
+    for new in (1, 2):
+        assert rewrap(rounds, [person], [1], [new]) == 0
+        assert redigest(rounds, ground, (1, person, 1, digest(1), new, digest(2))) == 0
+    assert (ground.key(person), len(ground.lookups())) == (before, 1)
+
+
+def test_a_keeper_touches_nothing_of_another_keepers(stage: Stage, rounds: Rounds) -> None:
+    foreign = [rounds.ground("timpani"), rounds.ground().kept("keeper", "seal"), rounds.ground().kept("keeper", policy=-1)]
+    for ground in foreign:
+        ground.epochs(_1="retiring", _2="active")
+        person = ground.record(1, (1, 1, digest(1)))
+        before = ground.key(person)
+        assert rewrap(rounds, [person], [1], [2]) == 0
+        assert redigest(rounds, ground, (1, person, 1, digest(1), 2, digest(2))) == 0
+        assert (ground.key(person), len(ground.lookups())) == (before, 1)
+
+
+def test_a_look_up_moves_to_the_active_epoch_alone(stage: Stage, rounds: Rounds) -> None:
+    ground = rounds.ground("keeper").epochs(_1="retiring", _2="active", _3="retiring", _4="retired")
+    person = ground.record(1, (1, 1, digest(1)))
+    for new in (1, 3, 4, 5):
+        assert redigest(rounds, ground, (1, person, 1, digest(1), new, digest(2))) == 0
+    assert redigest(rounds, ground, (1, person, 1, digest(1), 2, digest(2))) == 1
+
+
 def test_an_epoch_ends_when_nothing_is_left_for_it(stage: Stage, rounds: Rounds) -> None:
     ground, other = (rounds.ground("keeper").epochs(_1="retiring", _2="retired", _3="active") for _ in range(2))
     other.epochs(_1="active", _3="retired").record(1, (1, 1, digest(1)))

@@ -9,7 +9,7 @@ import pytest
 from armonika.trust import crypto
 from armonika.trust.vault import codec
 from tests.vault.stage import CORRECT, CREATE, Stage
-from tests.vault.words import Correction, create, creation, denied
+from tests.vault.words import CREATE_NAMES, Correction, account, create, creation, denied
 
 SHAPE = "AR422"
 
@@ -36,6 +36,28 @@ def test_a_correction_of_one_field_moves_no_other(stage: Stage, changed: dict[st
     assert change() == ""
 
 
+@pytest.mark.parametrize("changed", [{"expected": "[0:0]={7}"}, {"expected": "[2:2]={1}"}, {"ordinals": "[0:0]={1}"}], ids=str)
+def test_an_array_that_begins_elsewhere_gets_past_no_version(stage: Stage, changed: dict[str, Any]) -> None:
+    stage.allow(CORRECT, fields=stage.name)
+    change = Correction(stage, stage.person(), stage.session(), name="M")
+    assert change(**changed) == SHAPE
+    assert change(expected="[1:1]={7}") == "AR412"
+    assert change(expected="[1:1]={1}") == ""
+
+
+@pytest.mark.parametrize("name", ["subjects", "datasets", "masks"])
+def test_items_are_counted_from_one(stage: Stage, name: str) -> None:
+    """Or look-ups of another epoch than those that are searched came in: a value could be taken twice."""
+    stage.allow(CREATE)
+    secret = stage.session()
+    words = creation(stage, secret)
+    (item,) = words[CREATE_NAMES.index(name)]
+    for shape in (f"[0:0]={{{item}}}", f"[2:2]={{{item}}}", f"{{{{{item}}}}}"):
+        assert denied(stage, "api", codec.CREATE, creation(stage, secret, **{name: shape, "lookup_epochs": [99]})) == SHAPE
+    assert denied(stage, "api", codec.CREATE, creation(stage, secret, lookup_epochs=[99])) == "AR428"
+    assert len(create(stage, creation(stage, secret, **{name: f"[1:1]={{{item}}}"}))) == 1
+
+
 def test_a_correction_writes_no_look_up_of_another_field(stage: Stage) -> None:
     stage.allow(CORRECT, fields=stage.name)
     change = Correction(stage, stage.person(), stage.session(), name="M")
@@ -59,3 +81,32 @@ def test_a_creation_holds_only_what_its_mask_names(stage: Stage) -> None:
     assert denied(stage, "api", codec.CREATE, creation(stage, secret, **alone)) == SHAPE
     assert denied(stage, "api", codec.CREATE, creation(stage, secret, **alone | looks | {"ciphertexts": [None]})) == SHAPE
     assert len(whole) and len(create(stage, creation(stage, secret, **alone | looks))) == 1
+
+
+def test_a_value_is_as_long_as_the_longest_there_can_be(stage: Stage) -> None:
+    stage.allow(CREATE)
+    stage.allow(CORRECT)
+    secret, made = stage.session(), stage.person()
+    longest = stage.doors.api.create(stage.doors.token, "provide", "integration", [account(values={"name": "x" * 65536})])
+    size = stage.value("SELECT octet_length(ciphertexts[1]) FROM vault.record WHERE record_id = %s", longest[0].record)
+    change = Correction(stage, made, secret, name="M")
+    words = creation(stage, secret)
+    ciphers = words[CREATE_NAMES.index("ciphertexts")]
+    for more, said in ((1, SHAPE), (0, "")):
+        assert denied(stage, "api", codec.CREATE, creation(stage, secret, ciphertexts=[bytes(size + more), *ciphers[1:]])) == said
+        assert change(ciphertexts=[bytes(size + more)]) == said
+
+
+@pytest.mark.parametrize("kind", ["Amina Haddad", "", "a-b", "_a", "a" * 41, "a\n", "é"])
+def test_what_stands_in_clear_is_no_more_than_a_kind(stage: Stage, kind: str) -> None:
+    stage.allow(CREATE)
+    secret = stage.session()
+    assert denied(stage, "api", codec.CREATE, creation(stage, secret, kinds=[kind])) == SHAPE
+    assert denied(stage, "api", codec.CREATE, creation(stage, secret, kinds=["a_9" + "z" * 37])) == ""
+
+
+def test_a_wrapped_key_is_no_more_than_a_key(stage: Stage) -> None:
+    stage.allow(CREATE)
+    for size, said in ((4097, SHAPE), (4096, "")):
+        words = creation(stage, stage.session(), wrapped=[bytes(size)])
+        assert denied(stage, "api", codec.CREATE, words) == said

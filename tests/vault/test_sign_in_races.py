@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from concurrent.futures import ThreadPoolExecutor
+
+import pytest
 
 from armonika.trust import crypto
 from armonika.trust.vault import codec
-from tests.vault.member import ISSUE, REDEEM, SIGN_IN, Member
+from tests.vault.member import ISSUE, PROOF, REDEEM, SIGN_IN, Member
 from tests.vault.stage import Stage
 from tests.vault.test_erase_races import waiting_for
 
@@ -76,3 +79,38 @@ def test_a_letter_is_redeemed_while_its_person_is_erased_and_nobody_waits_for_ev
             waiting_for(stage.doors, 1)
             stage.admin.execute("DELETE FROM vault.challenge WHERE subject_id = %s", (member.whom,))
         assert late.result(10) == "AR403"
+
+
+PROVE = "SELECT vault.second_prove($1::bytea, $2::bytea, $3::bigint, $4::bytea, 3600)"
+RECOVER = "SELECT vault.second_recover($1::bytea, $2::bytea, $3::bytea, 3600)"
+
+
+@pytest.mark.parametrize("call", ["prove", "recover"])
+@pytest.mark.parametrize("first", ["factor", "reset"])
+def test_a_second_factor_does_not_carry_an_old_password_over_a_new_one(stage: Stage, call: str, first: str) -> None:
+    stage.admin.execute("UPDATE vault.role SET kind = 'staff' WHERE id = %s", (stage.role,))
+    try:
+        member, service = Member(stage), stage.session("site", "service")
+        pending = stage.session("console", "session", actor=member.whom, usable="false")
+        step, hashed = stage.value("SELECT vault.second_step()"), hashlib.sha256(PROOF).digest()
+        stage.admin.execute(
+            "INSERT INTO vault.second_factor (subject_id, check_hash, last_step, open_tries) VALUES (%s, %s, 1, 1)",
+            (member.whom, hashed),
+        )
+        stage.admin.execute("INSERT INTO vault.recovery_code VALUES (%s, %s, NULL)", (hashlib.sha256(member.whom.bytes).digest(), member.whom))  # fmt: skip
+        new = crypto.random_bytes(32)
+        proving = {"prove": (PROVE, [pending, PROOF, step, new]), "recover": (RECOVER, [pending, member.whom.bytes, new])}[call]
+        reset = (REDEEM, [service, letter(stage, member), "reset-password", b"t" * 16, "p", b"c" * 32])
+        calls = {"factor": ("console", *proving), "reset": ("site", *reset)}
+        (other_door, statement, words), (door, *late) = calls.pop(first), *calls.values()
+        with stage.doors.raw(other_door) as other, ThreadPoolExecutor(1) as pool:
+            with other.cursor(binary=True) as cursor:
+                cursor.execute(codec.percent(statement).encode(), words)
+            waiting = pool.submit(stage.refused, door, late[0], *late[1])
+            waiting_for(stage.doors, 1)
+            other.commit()
+            assert waiting.result(10) == ("" if first == "factor" else "AR401")
+        assert living(stage, member) == 0
+    finally:
+        stage.admin.execute("DELETE FROM vault.credential WHERE role = %s", (stage.role,))
+        stage.admin.execute("UPDATE vault.role SET kind = 'machine' WHERE id = %s", (stage.role,))

@@ -12,7 +12,8 @@ import pytest
 from armonika.trust.vault import codec
 from tests.doors import Doors
 from tests.staff import appoint
-from tests.vault.stage import ACCESSES, DESCRIBE, Stage
+from tests.vault.stage import ACCESSES, DESCRIBE, ERASE, Stage
+from tests.vault.words import erase
 
 LISTS = {
     "describe": (DESCRIBE, "SELECT * FROM vault.describe(%s, %s)"),
@@ -111,6 +112,18 @@ def test_what_changed_after_the_ticket_counts(asker: Asker) -> None:
         assert asker.given(api, ticket) != "AR403", "positive control"
         asker.stage.forbid()
         assert asker.given(api, ticket) == "AR403", "the rule was taken away"
+
+
+@each
+def test_who_was_erased_after_the_ticket_is_listed_no_more(asker: Asker) -> None:
+    stage = asker.stage
+    stage.allow(ERASE)
+    ticket = asker.ticket()
+    with stage.doors.raw(autocommit=True) as api:
+        assert asker.given(api, ticket) != "AR403", "positive control"
+        assert len(erase(stage, stage.session(), asker.made.subject)) == 1
+        assert asker.given(api, ticket) == "AR403"
+    assert stage.refused("api", codec.CONSULT, *asker.words()) == "AR403"
 
 
 def test_the_list_of_staff_leaves_its_entry_first(doors: Doors) -> None:

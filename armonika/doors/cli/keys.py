@@ -17,7 +17,7 @@ from armonika.doors.cli.running import admin_dsn
 from armonika.gates.channel import AUTHORITY
 from armonika.rules.key_states import IllegalTransition, KeyState
 from armonika.settings import Settings
-from armonika.store import partitions
+from armonika.store import partitions, watch
 from armonika.store.private_files import KeyFileError
 from armonika.supervisor import certificates
 from armonika.supervisor.key_desk import KeyDesk, KeyDeskError
@@ -130,6 +130,7 @@ def _run(args: argparse.Namespace, config: Settings) -> int:
         print(f"Epoch {args.epoch} of {args.compartment} is destroyed; keyring key and root key are new.")
     else:
         with psycopg.connect(admin_dsn(config), autocommit=True) as connection:
+            watch.end_held(connection)
             partitions.extend(connection)
         done = desk.tend()
         print(

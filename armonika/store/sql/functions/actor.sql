@@ -1,5 +1,8 @@
 -- Who acts, from where. Internal: no door may call these.
 
+-- Whatever serves people plans for no values (`force_generic_plan`): any role may have plans printed (`debug_print_plan`), and one made for the values at hand
+-- holds as constants what the function read for itself: the ciphertexts of a whole record, to whoever corrects one field of it and rolls back.
+
 -- Both in PL/pgSQL, which keeps its plans: the same in SQL costs three times as much, in every call of the hot path.
 
 -- The door is the role that signed in to the database; SET ROLE does not change session_user.

@@ -1,6 +1,7 @@
 -- Tokens sent in letters. Only their SHA-256 is kept; each works once, before its end. Issuing one voids the person's earlier ones of its kind.
 CREATE OR REPLACE FUNCTION vault.issue_challenge(service bytea, whom uuid, new_kind text, new_token bytea, ttl_seconds int) RETURNS void
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE s vault.session := vault.actor(service);
 BEGIN
     -- Whoever is being erased at this moment is waited for: no token comes in behind.
@@ -17,7 +18,8 @@ END $$;
 -- verify-address: the address is confirmed. reset-password: a new credential, every session ended; the letter proves the address too. Of staff no letter
 -- confirms an appointment: that is the administrator's (vault.staff_appoint).
 CREATE OR REPLACE FUNCTION vault.redeem_challenge(service bytea, token bytea, asked_kind text, new_salt bytea, new_parameters text, new_check bytea) RETURNS uuid
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE s vault.session := vault.actor(service); whom uuid;
 BEGIN
     IF s.kind <> 'service' THEN RAISE EXCEPTION USING ERRCODE = 'AR403', MESSAGE = 'not allowed'; END IF;
@@ -42,7 +44,8 @@ END $$;
 
 -- GCRA in one statement (libraries: rate limits). Returns 0 when allowed, otherwise the seconds to wait. Keys are keyed hashes, made by the door.
 CREATE OR REPLACE FUNCTION vault.throttle(what bytea, per_minute double precision, burst int) RETURNS double precision
-LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     every interval := make_interval(secs => 60.0 / greatest(per_minute, 0.001));
     slack interval := make_interval(secs => 60.0 / greatest(per_minute, 0.001) * greatest(burst - 1, 0));
@@ -66,7 +69,8 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE FUNCTION vault.enqueue(service bytea, job text, whom uuid) RETURNS void
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE s vault.session := vault.actor(service);
 BEGIN
     IF s.kind <> 'service' THEN RAISE EXCEPTION USING ERRCODE = 'AR403', MESSAGE = 'not allowed'; END IF;
@@ -75,7 +79,8 @@ END $$;
 
 -- A letter to whoever a look-up value belongs to, without telling the caller whether there is such a person (password reset, "address already registered").
 CREATE OR REPLACE FUNCTION vault.enqueue_to(service bytea, job text, of_dataset smallint, of_ordinal smallint, epochs int[], digests bytea[]) RETURNS void
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE s vault.session := vault.actor(service); whom uuid;
 BEGIN
     IF s.kind <> 'service' OR job !~ '^[a-z-]{3,40}:(en|fr|ar)$' THEN RAISE EXCEPTION USING ERRCODE = 'AR403', MESSAGE = 'not allowed'; END IF;

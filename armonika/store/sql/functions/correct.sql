@@ -2,7 +2,8 @@
 -- version expected + 1 (AAD), so a lost race can never be written. AR428 when look-ups are not of the epochs searched now. Look-ups of the changed fields are replaced.
 CREATE OR REPLACE FUNCTION vault.correct(secret bytea, for_purpose smallint, for_reason smallint, ref text, whom uuid, which uuid, new_origin smallint,
     ordinals smallint[], expected int[], new_ciphertexts bytea[], lookup_ordinals smallint[], lookup_epochs int[], lookup_digests bytea[]) RETURNS bigint
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     pol int := vault.policy_in_force();
     s vault.session := vault.actor(secret);
@@ -10,10 +11,11 @@ DECLARE
 BEGIN
     PERFORM vault.check_reason(pol, for_purpose, for_reason, ref);
     -- An ordinal beyond the mask would be counted as another field (a shift wraps) and move all values of the record; a NULL among the versions would
-    -- pass for the right one. Look-ups are only of what is corrected.
+    -- pass for the right one, and so would an array that begins elsewhere than at 1. Look-ups are only of what is corrected.
     IF EXISTS (SELECT FROM unnest(ordinals) AS x (ordinal) WHERE (x.ordinal BETWEEN 1 AND 62) IS NOT TRUE) OR array_ndims(ordinals) > 1
        OR cardinality(ordinals) <> (SELECT count(DISTINCT x) FROM unnest(ordinals) x) OR array_ndims(expected) > 1 OR array_position(expected, NULL) IS NOT NULL
-       OR cardinality(expected) IS DISTINCT FROM cardinality(ordinals) OR new_origin IS NULL OR NOT coalesce(lookup_ordinals, '{}') <@ ordinals THEN
+       OR cardinality(expected) IS DISTINCT FROM cardinality(ordinals) OR array_lower(ordinals, 1) <> 1 OR array_lower(expected, 1) <> 1 OR new_origin IS NULL
+       OR EXISTS (SELECT FROM unnest(new_ciphertexts) v WHERE octet_length(v) > 65565) OR NOT coalesce(lookup_ordinals, '{}') <@ ordinals THEN
         RAISE EXCEPTION USING ERRCODE = 'AR422', MESSAGE = 'the record is not of the declared shape';
     END IF;
     SELECT bit_or(1::bigint << (x.ordinal - 1)) INTO mask FROM unnest(ordinals) AS x (ordinal);

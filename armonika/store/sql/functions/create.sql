@@ -5,7 +5,8 @@ CREATE OR REPLACE FUNCTION vault.create(secret bytea, for_purpose smallint, for_
     subjects uuid[], new_kinds text[], new_orgs uuid[], records uuid[], datasets smallint[], masks bigint[], new_origins smallint[],
     key_kinds smallint[], key_epochs int[], wrapped_keys bytea[], value_items int[], value_ciphertexts bytea[],
     lookup_items int[], lookup_ordinals smallint[], lookup_epochs int[], lookup_digests bytea[], jobs text[]) RETURNS bigint[]
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     tx xid8 := pg_current_xact_id();
     pol int := vault.policy_in_force();
@@ -26,6 +27,13 @@ BEGIN
         WHERE NOT EXISTS (SELECT FROM vault.door_compartment c WHERE c.policy_id = pol AND c.door = here AND c.compartment = d.compartment)) THEN
         RAISE EXCEPTION USING ERRCODE = 'AR403', MESSAGE = 'not allowed';
     END IF;
+    -- What follows finds an item by its number in these.
+    IF array_ndims(subjects) > 1 OR array_ndims(datasets) > 1 OR array_ndims(masks) > 1
+       OR array_lower(subjects, 1) <> 1 OR array_lower(datasets, 1) <> 1 OR array_lower(masks, 1) <> 1
+       -- In clear stands what kind somebody is, by a name like those of the policy; and a wrapped key is no more than a key.
+       OR EXISTS (SELECT FROM unnest(new_kinds) k WHERE k !~ '^[a-z][a-z0-9_]{0,39}$') OR EXISTS (SELECT FROM unnest(wrapped_keys) w WHERE octet_length(w) > 4096) THEN
+        RAISE EXCEPTION USING ERRCODE = 'AR422', MESSAGE = 'the record is not of the declared shape';
+    END IF;
     INSERT INTO vault.organisation (org_id) SELECT DISTINCT i.org FROM unnest(new_orgs, new_kinds) AS i (org, kind) WHERE i.org IS NOT NULL AND i.kind IS NOT NULL
         ON CONFLICT DO NOTHING;
     -- Whoever is being erased or locked at this moment is waited for: the checks that follow see what came of it, and nobody can be erased between
@@ -45,13 +53,14 @@ BEGIN
     IF EXISTS (SELECT FROM unnest(subjects) AS i (subject) JOIN vault.subject j ON j.subject_id = i.subject AND j.state = 'restricted') THEN
         RAISE EXCEPTION USING ERRCODE = 'AR423', MESSAGE = 'processing of this person is restricted';
     END IF;
-    -- Values and look-ups are only of the fields that the mask names: by it the policy decided, and the entry says no others.
+    -- Values and look-ups are only of the fields that the mask names: by it the policy decided, and the entry says no others. A value is 64 KiB and its envelope
+    -- at most (docs/data-model.md): whoever reads the record later has to hold it.
     IF EXISTS (
         SELECT FROM unnest(masks) WITH ORDINALITY AS i (mask, n) LEFT JOIN (
-            SELECT v.item, sum(1::bigint << (v.ordinal - 1)) FILTER (WHERE v.ciphertext IS NOT NULL) AS given, max(v.ordinal) AS width
+            SELECT v.item, sum(1::bigint << (v.ordinal - 1)) FILTER (WHERE v.ciphertext IS NOT NULL) AS given, max(v.ordinal) AS width, max(octet_length(v.ciphertext)) AS longest
             FROM (SELECT u.item, u.ciphertext, row_number() OVER (PARTITION BY u.item ORDER BY u.o)::int AS ordinal
                   FROM unnest(value_items, value_ciphertexts) WITH ORDINALITY AS u (item, ciphertext, o)) v GROUP BY v.item) g ON g.item = i.n
-        WHERE g.given IS DISTINCT FROM i.mask OR g.width > 62)
+        WHERE g.given IS DISTINCT FROM i.mask OR g.width > 62 OR g.longest > 65565)
        OR EXISTS (SELECT FROM unnest(lookup_items, lookup_ordinals) AS l (item, ordinal)
                   WHERE (l.ordinal BETWEEN 1 AND 62 AND (masks[l.item] >> (l.ordinal - 1)) & 1 = 1) IS NOT TRUE) THEN
         RAISE EXCEPTION USING ERRCODE = 'AR422', MESSAGE = 'the record is not of the declared shape';

@@ -1,7 +1,8 @@
 -- What is held of a person and who used it, in two steps as `ask` and `take`: `consult` decides and writes the entry, and only when it is committed do the
 -- others tell anything, to the same actor at the same door, within 10 s. In one step whoever rolls back would have the rows and no entry.
 
--- Whether the policy lets this session describe a person (3) or list who used their data (16). Internal.
+-- Whether the policy lets this session describe a person (3) or list who used their data (16). Of who was erased, as of who never was, nothing is listed; asked
+-- again when the ticket is shown. Internal.
 CREATE OR REPLACE FUNCTION vault.may_consult(policy int, s vault.session, what smallint, for_purpose smallint, whom uuid) RETURNS boolean
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
 DECLARE j vault.subject;
@@ -10,7 +11,7 @@ BEGIN
     RETURN coalesce(CASE what
         WHEN 3 THEN j.state <> 'erased'
         -- Entries are of all datasets: a token bound to some compartments does not see the list.
-        WHEN 16 THEN s.scope_compartments IS NULL
+        WHEN 16 THEN j.state <> 'erased' AND s.scope_compartments IS NULL
         END, false)
         AND EXISTS (SELECT FROM vault.rule r WHERE r.policy_id = policy AND r.role = s.role AND r.purpose = for_purpose AND r.operation = what
             AND vault.in_scope(s, what, for_purpose, r.dataset)
@@ -19,7 +20,8 @@ END $$;
 
 -- The first step. Returns the entry's number; AR403 when it is not allowed.
 CREATE OR REPLACE FUNCTION vault.consult(secret bytea, what smallint, for_purpose smallint, for_reason smallint, ref text, whom uuid) RETURNS bigint
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     pol int := vault.policy_in_force();
     s vault.session := vault.actor(secret);
@@ -54,7 +56,8 @@ END $$;
 DROP FUNCTION IF EXISTS vault.describe(bytea, smallint, smallint, text, uuid);
 CREATE OR REPLACE FUNCTION vault.describe(secret bytea, ticket bigint)
 RETURNS TABLE (record uuid, dataset smallint, ordinal smallint, version int, origin smallint, written_at timestamptz, event bigint)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     pol int := vault.policy_in_force();
     s vault.session := vault.actor(secret);
@@ -73,7 +76,8 @@ DROP FUNCTION IF EXISTS vault.accesses(bytea, smallint, smallint, uuid, int, big
 CREATE OR REPLACE FUNCTION vault.accesses(secret bytea, ticket bigint, most int, before bigint)
 RETURNS TABLE (audit_id bigint, at timestamptz, operation text, granted boolean, reader uuid, role text, dataset text, fields text[], purpose text, reason text,
     reference text, leaf_no bigint)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     s vault.session := vault.actor(secret);
     asked record := vault.consulted_person(s, ticket, 16::smallint);
@@ -95,7 +99,8 @@ $$;
 DROP FUNCTION IF EXISTS vault.access_entry(bytea, smallint, bigint);
 CREATE OR REPLACE FUNCTION vault.access_entry(secret bytea, ticket bigint, number bigint) RETURNS TABLE (leaf_no bigint, audit_id bigint, at timestamptz, operation text,
     outcome text, door text, actor uuid, actor_role text, subject uuid, record uuid, dataset text, fields text[], purpose text, reason text, reference text, policy text)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     s vault.session := vault.actor(secret);
     asked record := vault.consulted_person(s, ticket, 16::smallint);
@@ -112,7 +117,8 @@ END $$;
 -- Which entry made this record of this person by this very actor: a number, -1 when the actor made the person with another record, NULL when not.
 -- A request that was sent twice finds out here what became of the first (Idempotency-Key).
 CREATE OR REPLACE FUNCTION vault.made(secret bytea, whom uuid, which uuid) RETURNS bigint
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE s vault.session := vault.actor(secret);
 BEGIN
     RETURN (SELECT CASE WHEN a.record = which THEN a.audit_id ELSE -1 END FROM vault.audit a

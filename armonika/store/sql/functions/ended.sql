@@ -28,6 +28,8 @@ BEGIN
     END IF;
     IF records_kept = 0 THEN DELETE FROM vault.record r WHERE r.subject_id = whom; END IF;
     SELECT count(*) INTO left_over FROM vault.record r WHERE r.subject_id = whom;
+    -- As vault.erase did: whose account stays is neither signed out nor locked.
+    IF left_over > 0 AND vault.has_account(whom) THEN RETURN true; END IF;
     PERFORM vault.end_sign_in(whom);
     UPDATE vault.subject x SET state = CASE WHEN left_over = 0 THEN 'erased' ELSE 'restricted' END, org_id = CASE WHEN left_over = 0 THEN NULL ELSE x.org_id END
         WHERE x.subject_id = whom;

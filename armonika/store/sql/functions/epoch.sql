@@ -75,6 +75,12 @@ LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_te
     SELECT EXISTS (SELECT FROM vault.door_compartment x WHERE x.policy_id = vault.policy_in_force() AND x.door = which AND x.compartment = c AND x.mode = 'full')
 $$;
 
+-- The compartments that the calling keeper holds. Internal.
+CREATE OR REPLACE FUNCTION vault.kept_compartments() RETURNS smallint[]
+LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+    SELECT ARRAY(SELECT x.compartment FROM vault.door_compartment x WHERE x.policy_id = vault.policy_in_force() AND x.door = vault.door() AND x.mode = 'full')
+$$;
+
 -- Every epoch and how far the rotation is: for the keeper, the inventory and the administrator. No key.
 CREATE OR REPLACE FUNCTION vault.epochs() RETURNS TABLE (compartment text, epoch int, state text, changed_at timestamptz)
 LANGUAGE sql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
@@ -112,19 +118,22 @@ BEGIN
     RETURN s;
 END $$;
 
--- Writes a page of re-wrapped keys and moves the cursor with it, in one transaction. A key that was destroyed meanwhile stays destroyed.
+-- Writes a page of re-wrapped keys and moves the cursor with it, in one transaction. A key that was destroyed meanwhile stays destroyed. Only of compartments that
+-- this keeper holds and of epochs that retire: a page of anything else would be a way to spoil the keys of somebody else's records.
 CREATE OR REPLACE FUNCTION vault.rewrap(service bytea, subjects uuid[], records uuid[], old_epochs int[], new_epochs int[], new_keys bytea[]) RETURNS int
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
-DECLARE done int;
+DECLARE done int; mine smallint[];
 BEGIN
     PERFORM vault.only_keeper(service);
+    mine := vault.kept_compartments();
     PERFORM FROM vault.rotation x WHERE x.door = vault.door() FOR UPDATE;
     -- In the order in which an erasure of several locks them.
     PERFORM FROM unnest(subjects, records) AS i (subject, record) JOIN vault.data_key k ON k.subject_id = i.subject AND k.record_id = i.record
-        ORDER BY k.subject_id, k.record_id FOR UPDATE OF k;
+        WHERE k.compartment = ANY (mine) ORDER BY k.subject_id, k.record_id FOR UPDATE OF k;
     UPDATE vault.data_key k SET epoch = i.new_epoch, kind = 1, wrapped = i.wrapped
     FROM unnest(subjects, records, old_epochs, new_epochs, new_keys) AS i (subject, record, old_epoch, new_epoch, wrapped)
-    WHERE k.subject_id = i.subject AND k.record_id = i.record AND k.epoch = i.old_epoch
+    WHERE k.subject_id = i.subject AND k.record_id = i.record AND k.epoch = i.old_epoch AND k.compartment = ANY (mine)
+      AND EXISTS (SELECT FROM vault.epoch e WHERE e.compartment = k.compartment AND e.epoch = i.old_epoch AND e.state = 'retiring')
       AND EXISTS (SELECT FROM vault.epoch e WHERE e.compartment = k.compartment AND e.epoch = i.new_epoch AND e.state = 'active');
     GET DIAGNOSTICS done = ROW_COUNT;
     UPDATE vault.rotation SET moved = moved + done, after_subject = subjects[cardinality(subjects)], after_record = records[cardinality(records)]
@@ -167,13 +176,15 @@ BEGIN
     END LOOP;
 END $$;
 
--- Adds the digests of the new epoch, only where the old digest still stands: a value corrected meanwhile has its new digest already.
+-- Adds the digests of the new epoch, only where the old digest still stands: a value corrected meanwhile has its new digest already. From a retiring epoch to the
+-- active one, of compartments that this keeper holds: nobody else's address is taken in anybody's name.
 CREATE OR REPLACE FUNCTION vault.redigest(service bytea, datasets smallint[], ordinals smallint[], subjects uuid[], records uuid[], old_epochs int[], old_digests bytea[],
     new_epochs int[], new_digests bytea[]) RETURNS int
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
-DECLARE done int;
+DECLARE done int; mine smallint[];
 BEGIN
     PERFORM vault.only_keeper(service);
+    mine := vault.kept_compartments();
     -- The record before its look-ups, as an erasure and a correction do: the new look-ups need it, and these may be ending it.
     PERFORM FROM unnest(subjects, records) AS i (subject, record) JOIN vault.record r ON r.subject_id = i.subject AND r.record_id = i.record
         ORDER BY r.subject_id, r.record_id FOR KEY SHARE OF r;
@@ -184,6 +195,9 @@ BEGIN
         SELECT l.dataset, l.ordinal, l.subject_id, l.record_id, l.sole, g.new_epoch, g.new_digest
         FROM given g JOIN vault.lookup l ON l.dataset = g.dataset AND l.ordinal = g.ordinal AND l.epoch = g.old_epoch AND l.digest = g.old_digest
             AND l.subject_id = g.subject AND l.record_id = g.record
+        JOIN vault.dataset d ON d.id = l.dataset AND d.compartment = ANY (mine)
+        JOIN vault.epoch o ON o.compartment = d.compartment AND o.epoch = g.old_epoch AND o.state = 'retiring'
+        JOIN vault.epoch n ON n.compartment = d.compartment AND n.epoch = g.new_epoch AND n.state = 'active'
         FOR UPDATE OF l
     )
     INSERT INTO vault.lookup (dataset, ordinal, epoch, digest, subject_id, record_id, sole)

@@ -1,26 +1,25 @@
 -- Erase people: destroy the wrapped keys of every record that the policy lets this actor erase, the records, look-ups, credentials, challenges and
--- sessions, and leave a tombstone when nothing remains. What the policy keeps (a legal lock) stays, and the person is then restricted.
+-- sessions, and leave a tombstone when nothing remains. What the policy keeps (a legal lock) stays, and the person is then restricted. Whose account stays (a token
+-- bound to other compartments, a role for other datasets) stays signed in, and is restricted no more than before: only those records ended.
 -- Somebody of whom nothing is kept and who has many records is erased at once, and the keys are destroyed in pages by the keeper (`vault.sweep`): how
 -- long an erasure takes does not depend on how much there is. Between the two nothing reads them: every function knows the erased.
--- A member erases only with a sign-in of the last ten minutes, staff with a second factor proven in them. Claim 8a.3, Law 18-07 art. 35, NIST SP 800-88 (cryptographic erase).
+-- Only who may be erased by this actor is locked: nobody else waits for a transaction that is held open. Claim 8a.3, Law 18-07 art. 35, NIST SP 800-88 (cryptographic erase).
 CREATE OR REPLACE FUNCTION vault.erase(secret bytea, for_purpose smallint, for_reason smallint, ref text, whom uuid[])
 RETURNS TABLE (subject uuid, audit_id bigint, erased int, kept int)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     pol int := vault.policy_in_force();
     s vault.session := vault.actor(secret);
-    j vault.subject; n bigint; gone int; left_over int; erasable smallint[];
+    j vault.subject; n bigint; gone int; left_over int; erasable smallint[]; stays boolean;
 BEGIN
     PERFORM vault.check_reason(pol, for_purpose, for_reason, ref);
-    IF s.kind = 'session' AND coalesce(s.second_at, s.auth_at) NOT BETWEEN clock_timestamp() - interval '10 minutes' AND clock_timestamp() + interval '5 seconds' THEN
-        RAISE EXCEPTION USING ERRCODE = 'AR401', MESSAGE = 'sign in again to erase';
-    END IF;
-    FOR j IN SELECT x.* FROM vault.subject x WHERE x.subject_id = ANY (whom) ORDER BY x.subject_id FOR UPDATE LOOP
-        IF j.state = 'erased' OR NOT coalesce(6 = ANY (s.scope_operations), true) OR NOT coalesce(for_purpose = ANY (s.scope_purposes), true) OR NOT EXISTS (
-            SELECT FROM vault.rule r WHERE r.policy_id = pol AND r.role = s.role AND r.purpose = for_purpose AND r.operation = 6
-              AND CASE r.scope WHEN 'all' THEN true WHEN 'own' THEN j.subject_id = s.actor ELSE s.org_id IS NOT NULL AND j.org_id = s.org_id END) THEN
-            CONTINUE;
-        END IF;
+    PERFORM vault.check_fresh(s);
+    FOR j IN SELECT x.* FROM vault.subject x WHERE x.subject_id = ANY (whom) AND x.state <> 'erased'
+             AND coalesce(6 = ANY (s.scope_operations), true) AND coalesce(for_purpose = ANY (s.scope_purposes), true) AND EXISTS (
+                 SELECT FROM vault.rule r WHERE r.policy_id = pol AND r.role = s.role AND r.purpose = for_purpose AND r.operation = 6
+                   AND CASE r.scope WHEN 'all' THEN true WHEN 'own' THEN x.subject_id = s.actor ELSE s.org_id IS NOT NULL AND x.org_id = s.org_id END)
+             ORDER BY x.subject_id FOR UPDATE LOOP
         -- What the policy says is said of a dataset: asked once for each, not once a record.
         SELECT array_agg(d.dataset) FILTER (WHERE d.may), coalesce(sum(d.records) FILTER (WHERE d.may), 0), coalesce(sum(d.records) FILTER (WHERE NOT d.may), 0)
         INTO erasable, gone, left_over
@@ -36,14 +35,32 @@ BEGIN
             INSERT INTO vault.erasing (subject_id, audit_id) VALUES (j.subject_id, n);
         END IF;
         INSERT INTO vault.ended (subject_id, audit_id, records, kept) VALUES (j.subject_id, n, gone, left_over);
-        PERFORM vault.end_sign_in(j.subject_id);
-        UPDATE vault.subject x SET state = CASE WHEN left_over = 0 THEN 'erased' ELSE 'restricted' END, org_id = CASE WHEN left_over = 0 THEN NULL ELSE x.org_id END
-            WHERE x.subject_id = j.subject_id;
+        stays := left_over > 0 AND vault.has_account(j.subject_id);
+        IF NOT stays THEN
+            PERFORM vault.end_sign_in(j.subject_id);
+            UPDATE vault.subject x SET state = CASE WHEN left_over = 0 THEN 'erased' ELSE 'restricted' END, org_id = CASE WHEN left_over = 0 THEN NULL ELSE x.org_id END
+                WHERE x.subject_id = j.subject_id;
+        END IF;
         IF left_over = 0 THEN INSERT INTO vault.tombstone (subject_id, audit_id, records) VALUES (j.subject_id, n, gone); END IF;
         subject := j.subject_id; audit_id := n; erased := gone; kept := left_over;
         RETURN NEXT;
     END LOOP;
 END $$;
+
+-- A member ends something only with a sign-in of the last ten minutes, staff with a second factor proven in them; or AR401. Internal.
+CREATE OR REPLACE FUNCTION vault.check_fresh(s vault.session) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+BEGIN
+    IF s.kind = 'session' AND coalesce(s.second_at, s.auth_at) NOT BETWEEN clock_timestamp() - interval '10 minutes' AND clock_timestamp() + interval '5 seconds' THEN
+        RAISE EXCEPTION USING ERRCODE = 'AR401', MESSAGE = 'sign in again to erase';
+    END IF;
+END $$;
+
+-- Whether there is something left that this person signs in by: an address that is one person's alone. Internal.
+CREATE OR REPLACE FUNCTION vault.has_account(whom uuid) RETURNS boolean
+LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM vault.lookup l WHERE l.subject_id = whom AND l.sole)
+$$;
 
 -- Destroys at most so many records of one person who is erased already. Returns how many; 0 when nobody waits for it. Two at once take two people.
 CREATE OR REPLACE FUNCTION vault.sweep(service bytea, most int) RETURNS int
@@ -85,21 +102,31 @@ BEGIN
     RETURN gone;
 END $$;
 
--- Ends single records of people who stay (an address of day 366, a test of day 91), for whoever the policy lets erase the dataset. One entry each.
+-- Ends single records of people who stay (an address of day 366, a test of day 91), for whoever the policy lets erase the dataset. One entry each. With the
+-- record that somebody signs in by goes the sign-in.
 CREATE OR REPLACE FUNCTION vault.erase_records(secret bytea, for_purpose smallint, for_reason smallint, ref text, whom uuid[], which uuid[])
 RETURNS TABLE (record uuid, audit_id bigint)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     pol int := vault.policy_in_force();
     s vault.session := vault.actor(secret);
     r record; n bigint;
 BEGIN
     PERFORM vault.check_reason(pol, for_purpose, for_reason, ref);
-    FOR r IN SELECT x.subject_id, x.record_id, x.dataset FROM unnest(whom, which) AS i (subject, record)
+    PERFORM vault.check_fresh(s);
+    -- The person before the record, as everybody takes them.
+    PERFORM FROM vault.subject j WHERE j.subject_id = ANY (whom) AND EXISTS (
+        SELECT FROM unnest(whom, which) AS i (subject, record) JOIN vault.record x ON x.subject_id = i.subject AND x.record_id = i.record
+        WHERE i.subject = j.subject_id AND vault.allowed(pol, s, 6::smallint, for_purpose, x.dataset, 0, x.subject_id, j.org_id)) ORDER BY j.subject_id FOR UPDATE;
+    FOR r IN SELECT x.subject_id, x.record_id, x.dataset, EXISTS (
+                 SELECT FROM vault.lookup l WHERE l.subject_id = x.subject_id AND l.record_id = x.record_id AND l.sole) AS account
+             FROM unnest(whom, which) AS i (subject, record)
              JOIN vault.record x ON x.subject_id = i.subject AND x.record_id = i.record JOIN vault.subject j ON j.subject_id = x.subject_id
              WHERE j.state <> 'erased' AND vault.allowed(pol, s, 6::smallint, for_purpose, x.dataset, 0, x.subject_id, j.org_id) ORDER BY x.subject_id, x.record_id FOR UPDATE OF x LOOP
         n := vault.note(s, pol, 6::smallint, true, r.subject_id, r.record_id, r.dataset, 0, for_purpose, for_reason, ref);
         PERFORM vault.end_records(n, r.subject_id, ARRAY[r.record_id]);
+        IF r.account AND NOT vault.has_account(r.subject_id) THEN PERFORM vault.end_sign_in(r.subject_id); END IF;
         record := r.record_id; audit_id := n;
         RETURN NEXT;
     END LOOP;
@@ -107,7 +134,8 @@ END $$;
 
 -- Lock or unlock the processing of one person (claim 8a.5; verrouillage, Law 18-07 art. 35).
 CREATE OR REPLACE FUNCTION vault.restrict(secret bytea, for_purpose smallint, for_reason smallint, ref text, whom uuid, lock boolean) RETURNS bigint
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     pol int := vault.policy_in_force();
     s vault.session := vault.actor(secret);
@@ -127,7 +155,8 @@ END $$;
 
 -- A refused write left nothing; this keeps the fact that it was tried. Says nothing about whether the person exists.
 CREATE OR REPLACE FUNCTION vault.note_refusal(secret bytea, what smallint, for_purpose smallint, for_reason smallint, whom uuid, of_dataset smallint) RETURNS bigint
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE s vault.session := vault.actor(secret);
 BEGIN
     IF NOT EXISTS (SELECT FROM vault.operation o WHERE o.id = what) THEN RAISE EXCEPTION USING ERRCODE = 'AR422', MESSAGE = 'no such operation'; END IF;

@@ -1,7 +1,8 @@
 -- The event from which a record is kept: the account was closed, the application decided, the last letter exchanged. Set when it happens, by the
 -- clock of the database: nobody can say a time, so nobody can make a record end before its period. AR422 where the period begins with the recording.
 CREATE OR REPLACE FUNCTION vault.event(secret bytea, for_purpose smallint, for_reason smallint, ref text, whom uuid, which uuid) RETURNS bigint
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE r vault.record; d vault.declared_retention; n bigint;
 BEGIN
     SELECT * INTO r FROM vault.event_record(secret, for_purpose, for_reason, ref, whom, which);
@@ -19,7 +20,8 @@ END $$;
 
 -- The event did not last: the account was opened again, the case goes on. The period does not run until it happens anew.
 CREATE OR REPLACE FUNCTION vault.withdraw_event(secret bytea, for_purpose smallint, for_reason smallint, ref text, whom uuid, which uuid) RETURNS bigint
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE r vault.record;
 BEGIN
     SELECT * INTO r FROM vault.event_record(secret, for_purpose, for_reason, ref, whom, which);

@@ -12,6 +12,17 @@ BEGIN
     RETURN s;
 END $$;
 
+-- The same session with its credential held, and looked at again: whoever sets another password or ends the appointment waits and then sees the session that is opened
+-- here, or was waited for, and the session of before opens nothing. The credential before the factor, as they are ended. Internal.
+CREATE OR REPLACE FUNCTION vault.held_session(secret bytea) RETURNS vault.session
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+DECLARE s vault.session := vault.staff_session(secret);
+BEGIN
+    PERFORM FROM vault.credential c WHERE c.subject_id = s.actor FOR SHARE;
+    PERFORM FROM vault.second_factor x WHERE x.subject_id = s.actor FOR UPDATE;
+    RETURN vault.staff_session(secret);
+END $$;
+
 -- Whether the factor was proven in the last ten minutes. A moment to come means that the clock went back: not fresh. Internal.
 CREATE OR REPLACE FUNCTION vault.second_fresh(s vault.session) RETURNS boolean
 LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
@@ -27,7 +38,8 @@ $$;
 -- Where a member of staff stands: whether there is a factor, whether it was proven in this session and lately, whether one may be enrolled now, how many
 -- recovery codes are left, the present step, and the record that holds the value.
 CREATE OR REPLACE FUNCTION vault.second_state(secret bytea) RETURNS TABLE (enrolled boolean, proven boolean, fresh boolean, may_enrol boolean, codes_left int, step bigint, record uuid)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE s vault.session := vault.staff_session(secret);
 BEGIN
     enrolled := EXISTS (SELECT FROM vault.second_factor f WHERE f.subject_id = s.actor);
@@ -45,7 +57,8 @@ END $$;
 -- was counted; NULL: this session had its eight tries and is ended. Five tries are free, then 30 s, a minute, two … an hour, never for good:
 -- a recovery code is not kept waiting, for nobody guesses 80 bits. A proof is accepted only for a try that was counted.
 CREATE OR REPLACE FUNCTION vault.second_begin(secret bytea) RETURNS TABLE (wait double precision, step bigint)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     s vault.session := vault.staff_session(secret);
     f vault.second_factor;
@@ -96,14 +109,14 @@ END $$;
 -- The code was right: `proof` shows that its value was read, `shown_step` which 30 seconds it is of. Accepted once, in the order of time, within a step of
 -- now (two back: the clock may tick in between). NULL for both: the code was wrong. Always one audit row. False: nothing was opened.
 CREATE OR REPLACE FUNCTION vault.second_prove(secret bytea, proof bytea, shown_step bigint, new_secret bytea, ttl_seconds int) RETURNS boolean
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
-    s vault.session := vault.staff_session(secret);
+    s vault.session := vault.held_session(secret);
     f vault.second_factor;
     ok boolean;
 BEGIN
-    SELECT * INTO f FROM vault.second_factor x WHERE x.subject_id = s.actor FOR UPDATE;
-    s := vault.staff_session(secret);
+    SELECT * INTO f FROM vault.second_factor x WHERE x.subject_id = s.actor;
     ok := coalesce(f.open_tries > 0 AND sha256(proof) = f.check_hash AND shown_step > f.last_step
         AND shown_step BETWEEN vault.second_step() - 2 AND vault.second_step() + 1 AND octet_length(new_secret) = 32, false);
     UPDATE vault.second_factor x SET open_tries = greatest(x.open_tries - 1, 0), failures = CASE WHEN ok THEN 0 ELSE x.failures END,
@@ -115,11 +128,10 @@ END $$;
 
 -- A recovery code in the place of a code: its owner's, unused, once. NULL: this session had its eight tries and is ended.
 CREATE OR REPLACE FUNCTION vault.second_recover(secret bytea, proof bytea, new_secret bytea, ttl_seconds int) RETURNS boolean
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
-DECLARE s vault.session := vault.staff_session(secret); ok boolean;
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
+DECLARE s vault.session := vault.held_session(secret); ok boolean;
 BEGIN
-    PERFORM FROM vault.second_factor x WHERE x.subject_id = s.actor FOR UPDATE;
-    s := vault.staff_session(secret);
     IF NOT vault.second_count(s) THEN RETURN NULL; END IF;
     UPDATE vault.recovery_code r SET used_at = clock_timestamp() WHERE r.code_hash = sha256(proof) AND r.subject_id = s.actor AND r.used_at IS NULL;
     ok := FOUND;
@@ -134,7 +146,8 @@ END $$;
 -- Enrols a factor whose value was written to the person's record in this same transaction, with ten recovery codes. The first within 14 days of the password
 -- (an appointment or a reset), a further one with the present factor proven in the last ten minutes. Every other session of the person ends.
 CREATE OR REPLACE FUNCTION vault.second_enrol(secret bytea, new_check bytea, shown_step bigint, code_hashes bytea[], new_secret bytea, ttl_seconds int) RETURNS void
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     s vault.session := vault.staff_session(secret);
     c vault.credential;
@@ -169,7 +182,8 @@ END $$;
 
 -- New recovery codes for oneself, with the factor proven in the last ten minutes.
 CREATE OR REPLACE FUNCTION vault.second_codes(secret bytea, code_hashes bytea[]) RETURNS void
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE s vault.session := vault.staff_session(secret);
 BEGIN
     PERFORM FROM vault.second_factor x WHERE x.subject_id = s.actor FOR UPDATE;

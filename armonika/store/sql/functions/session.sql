@@ -2,7 +2,8 @@
 
 -- The salt of the credential behind a look-up value; NULL for nobody (the door makes up a stable one and goes on with the same work).
 CREATE OR REPLACE FUNCTION vault.sign_in_salt(service bytea, of_dataset smallint, of_ordinal smallint, epochs int[], digests bytea[]) RETURNS bytea
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE s vault.session := vault.actor(service); found bytea;
 BEGIN
     IF s.kind <> 'service' THEN RAISE EXCEPTION USING ERRCODE = 'AR403', MESSAGE = 'not allowed'; END IF;
@@ -16,7 +17,8 @@ END $$;
 -- verdict 0 opened, 1 wrong or unknown, 2 right, but the address is not verified yet. Always one audit row.
 CREATE OR REPLACE FUNCTION vault.sign_in(service bytea, of_dataset smallint, of_ordinal smallint, epochs int[], digests bytea[], proof bytea, new_secret bytea,
     ttl_seconds int, for_purpose smallint, for_reason smallint) RETURNS TABLE (actor uuid, verdict smallint)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     pol int := vault.policy_in_force();
     here text := vault.door();
@@ -59,7 +61,8 @@ END $$;
 DROP FUNCTION IF EXISTS vault.whoami(bytea);
 CREATE OR REPLACE FUNCTION vault.whoami(secret bytea) RETURNS TABLE (actor uuid, role text, org_id uuid, kind text, expires_at timestamptz, auth_at timestamptz,
     usable boolean, second_at timestamptz)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE s vault.session := vault.signed_in(secret);
 BEGIN
     RETURN QUERY SELECT s.actor, r.name, s.org_id, s.kind, s.expires_at, s.auth_at, s.usable, s.second_at FROM vault.role r WHERE r.id = s.role;
@@ -67,7 +70,8 @@ END $$;
 
 -- Ends this session, or all sessions of its actor. Ending what has ended is no error.
 CREATE OR REPLACE FUNCTION vault.sign_out(secret bytea, everywhere boolean) RETURNS int
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE s vault.session; ended int;
 BEGIN
     SELECT * INTO s FROM vault.session x WHERE x.secret_hash = secret AND x.kind = 'session' AND x.door = vault.door() AND x.revoked_at IS NULL;
@@ -81,14 +85,16 @@ END $$;
 
 -- The salt of one's own credential, and the renewal of a session's freshness by showing the proof again (step-up before what cannot be undone).
 CREATE OR REPLACE FUNCTION vault.own_salt(secret bytea) RETURNS bytea
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE s vault.session := vault.actor(secret);
 BEGIN
     RETURN (SELECT c.salt FROM vault.credential c WHERE c.subject_id = s.actor);
 END $$;
 
 CREATE OR REPLACE FUNCTION vault.prove_again(secret bytea, proof bytea) RETURNS boolean
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE s vault.session := vault.actor(secret); ok boolean;
 BEGIN
     ok := EXISTS (SELECT FROM vault.credential c WHERE c.subject_id = s.actor AND c.check_hash = sha256(proof));
@@ -100,7 +106,8 @@ END $$;
 -- The first credential of a person made in the same transaction or without one yet. Members start unverified; who appoints staff vouches for the address.
 DROP FUNCTION IF EXISTS vault.set_first_credential(bytea, uuid, text, bytea, text, bytea, boolean);
 CREATE OR REPLACE FUNCTION vault.set_first_credential(service bytea, whom uuid, role_name text, new_salt bytea, new_parameters text, new_check bytea) RETURNS void
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     pol int := vault.policy_in_force();
     s vault.session := vault.actor(service);

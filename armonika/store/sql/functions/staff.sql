@@ -31,7 +31,8 @@ $$;
 
 -- The first step to the list for who may review it (describe.sql): its entry. Returns the number.
 CREATE OR REPLACE FUNCTION vault.consult_staff(secret bytea, for_purpose smallint, for_reason smallint) RETURNS bigint
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE s vault.session := vault.reviewer(secret, for_purpose, for_reason);
 BEGIN
     RETURN vault.note(s, vault.policy_in_force(), 3::smallint, true, NULL, NULL, NULL, 0, for_purpose, for_reason, NULL);
@@ -41,7 +42,8 @@ END $$;
 DROP FUNCTION IF EXISTS vault.staff_accounts(bytea, smallint, smallint);
 CREATE OR REPLACE FUNCTION vault.staff_accounts(secret bytea, ticket bigint)
 RETURNS TABLE (subject uuid, role text, since timestamptz, last_sign_in timestamptz, second_factor boolean, codes_left int, digest bytea, reviewed_at timestamptz)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     asked record := vault.consulted(vault.actor(secret), ticket, 3::smallint);
     s vault.session := vault.reviewer(secret, asked.purpose, asked.reason);
@@ -52,7 +54,8 @@ END $$;
 
 -- A review by a person: of the list as it is now, or AR412 when it changed since it was shown. Returns the audit row's number.
 CREATE OR REPLACE FUNCTION vault.record_review(secret bytea, for_purpose smallint, for_reason smallint, shown bytea) RETURNS bigint
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE s vault.session := vault.reviewer(secret, for_purpose, for_reason); n bigint;
 BEGIN
     IF shown IS DISTINCT FROM vault.staff_digest() THEN RAISE EXCEPTION USING ERRCODE = 'AR412', MESSAGE = 'the accounts changed since they were shown'; END IF;
