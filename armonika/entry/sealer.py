@@ -6,6 +6,8 @@ import logging
 import os
 import signal
 import threading
+import time
+from collections.abc import Callable
 
 import psycopg
 from psycopg.conninfo import make_conninfo
@@ -20,6 +22,16 @@ from armonika.trust.keys import credentials
 
 ORIGIN = "armonika.dz/audit"
 _log = logging.getLogger("armonika.sealer")
+
+
+def work(register: Register, sealer: Sealer, clock: Callable[[], float] = time.monotonic) -> bool:
+    """Writes and seals what there is, for a second at most: who never stops asking must not keep the witness from the log. Returns whether
+    something may be left."""
+    until = clock() + 1.0
+    while register.write() or sealer.seal():
+        if clock() >= until:
+            return True
+    return False
 
 
 def main() -> None:
@@ -51,10 +63,9 @@ def main() -> None:
             register = Register(connection, config.audit_log, held.log_key)
             register.load()
             while True:
-                while register.write() or sealer.seal():
-                    continue
+                left = work(register, sealer)
                 sealer.cosign()
-                if stop.wait(1.0):
+                if stop.wait(0 if left else 1.0):
                     return
     except (SealerError, RegisterBroken) as error:
         _log.error("%s", error)
