@@ -175,7 +175,33 @@ def test_a_kept_checkpoint_shows_what_was_cut_off_or_forked(tmp_path: Path) -> N
     log = LOGS[300]
     for kept, word in ((fork.checkpoint, "forked: the first 257 "), (at_end, "forked: the first 300 "), (LOGS[513].checkpoint, "truncated: the kept checkpoint has 513 entries, this log 300")):  # fmt: skip
         assert verify_tiles(log.files.get, log.checkpoint, VKEY, (), kept).findings[0].startswith(word)
-    assert found(folder, kept=b"x") == ["the checkpoint cannot be read"]
+    assert found(folder, kept=b"x") == ["the kept checkpoint: the checkpoint cannot be read"]
+
+
+def test_what_makes_a_root_is_every_entry_and_every_tile_before(tmp_path: Path) -> None:
+    folder = lay(LOGS[1100], tmp_path / "a")
+    for first in range(0, 1100, 256):
+        verifier.makes(folder, 1100, LOGS[1100].root, first)
+        with pytest.raises(Broken, match="do not make the root"):
+            verifier.makes(folder, 1100, bytes(32), first)
+    flip(folder / "tile/entries/003", 40)
+    with pytest.raises(Broken, match="entry 769"):
+        verifier.makes(folder, 1100, LOGS[1100].root, 512)
+    verifier.makes(folder, 1100, LOGS[1100].root, 1024)
+
+
+def test_the_key_of_a_log_is_not_what_its_folder_says(tmp_path: Path) -> None:
+    folder = lay(LOGS[3], tmp_path / "a")
+    (folder / "log.vkey").write_text(note.vkey(ORIGIN, crypto.ed25519_public(bytes(32))))
+    assert verifier.own_vkey(folder, crypto.ed25519_public(LOG)) == VKEY
+    (folder / "checkpoint").unlink()
+    assert verifier.own_vkey(folder, crypto.ed25519_public(LOG)).startswith("unknown+")
+
+
+def test_what_a_witness_cosigned_last(tmp_path: Path) -> None:
+    assert verifier.last_cosigned(tmp_path / "nowhere") is None
+    (tmp_path / f"{'0' * 64}.checkpoint").write_bytes(b"checkpoint")
+    assert verifier.last_cosigned(tmp_path) == b"checkpoint"
 
 
 def test_from_a_kept_checkpoint_on_the_tiles_before_it_must_make_its_root(tmp_path: Path) -> None:

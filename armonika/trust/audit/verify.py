@@ -246,7 +246,7 @@ def verify(folder: Path, vkey: str, rows: Callable[[int, int], list[dict[str, An
     report = Report()
     try:
         size, root = _signed(folder, vkey, report)
-        olds = _olds(kept, witnessed, vkey)
+        olds = older(kept, witnessed, vkey)
         for old_size, _, whose in olds:
             if old_size > size:
                 raise Broken(
@@ -278,10 +278,22 @@ def _signed(folder: Path, vkey: str, report: Report) -> tuple[int, bytes]:
     return size, root
 
 
-def _olds(kept: bytes | None, witnessed: bytes | None, vkey: str) -> list[tuple[int, bytes, str]]:
+def older(kept: bytes | None, witnessed: bytes | None, vkey: str) -> list[tuple[int, bytes, str]]:
     """Size, root and name of each older checkpoint, the kept one first."""
     named = ((kept, "the kept checkpoint"), (witnessed, "the checkpoint that the witness cosigned"))
-    return [(*read_checkpoint(raw, vkey)[1:], whose) for raw, whose in named if raw is not None]
+    olds = []
+    for raw, whose in named:
+        try:
+            olds += [(*read_checkpoint(raw, vkey)[1:], whose)] if raw is not None else []
+        except Broken as broken:
+            raise Broken(f"{whose}: {broken}") from None
+    return olds
+
+
+def makes(folder: Path, size: int, root: bytes, first: int) -> None:
+    """Raises Broken unless the entries of a folder from `first` on, a multiple of 256, and the tiles before them make `root`."""
+    if fold(_recompute(folder, size, first, (), None, Report(), None)) != root:
+        raise Broken("the entries do not make the root of the checkpoint: entries and tiles were altered together")
 
 
 def extends(olds: Sequence[tuple[int, bytes, str]], index: int, stack: list[tuple[int, bytes]]) -> None:

@@ -14,6 +14,7 @@ from armonika.trust.audit.verify import (
     extends,
     fold,
     merge,
+    older,
     read_checkpoint,
     stack_at,
     stored_in,
@@ -37,7 +38,7 @@ def verify_tiles(
         origin, size, root = read_checkpoint(checkpoint, vkey)
         report.size, report.root = size, root.hex()
         cosigned(checkpoint, origin, size, root, witness_vkeys)
-        olds = [(*read_checkpoint(kept, vkey)[1:], "the kept checkpoint")] if kept is not None else []
+        olds = older(kept, None, vkey)
         if olds and olds[0][0] > size:
             raise Broken(f"truncated: the kept checkpoint has {olds[0][0]} entries, this log {size}")
         _leaves(fetch, size, root, olds, report)
