@@ -15,6 +15,7 @@ import psycopg
 from armonika.trust import crypto
 from armonika.trust.audit import entry, note, proofs, tiles
 from armonika.trust.audit.cosigning import Post, cosignatures
+from armonika.trust.audit.files import read_file
 from armonika.trust.audit.tiles import WIDTH
 from armonika.trust.audit.tree import Frontier, ProofError, leaf_hash
 from armonika.trust.audit.verify import Broken, read_checkpoint
@@ -45,6 +46,7 @@ class Sealer:
         self._levels: list[list[bytes]] = [[]]
         self._bundle: list[bytes] = []
         self._files: list[tuple[Path, bytes]] = []
+        self._trusted = 0
 
     def load(self) -> int:
         """Rebuilds the state and makes files that are missing. Returns the tree's size.
@@ -54,6 +56,7 @@ class Sealer:
         """
         tiles.write(self._folder / "log.vkey", f"{note.vkey(self._origin, crypto.ed25519_public(self._private))}\n".encode())
         signed = self._signed()
+        self._trusted = signed[0]
         at = self._resume(*signed)
         while True:
             # No page reaches over the end of the signed log: there its root is compared.
@@ -80,6 +83,7 @@ class Sealer:
             )
         self._write_edge()
         self._checkpoint()
+        tiles.tidy(self._folder)
         return at
 
     def _signed(self) -> tuple[int, bytes]:
@@ -138,6 +142,8 @@ class Sealer:
                 self._bundle = []
                 self._full_tile(0, number, rebuild)
         tiles.write_all(self._files)
+        for path, _ in self._files:
+            tiles.drop_partial(path)
         self._files = []
 
     def _full_tile(self, level: int, number: int, rebuild: bool) -> None:
@@ -152,8 +158,17 @@ class Sealer:
 
     def _keep(self, name: str, content: bytes, rebuild: bool) -> None:
         path = self._folder / name
-        if not (rebuild and path.exists()):
+        if not (rebuild and self._lies_there(path, content)):
             self._files.append((path, content))
+
+    def _lies_there(self, path: Path, content: bytes) -> bool:
+        if self._frontier.size <= self._trusted:
+            return path.exists()
+        # What lies beyond the signed log may be of entries that the database lost before they were signed.
+        try:
+            return read_file(path, len(content)) == content
+        except OSError:
+            return False
 
     def _write_edge(self) -> None:
         number = self._frontier.size // WIDTH

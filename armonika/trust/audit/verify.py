@@ -4,6 +4,7 @@ signature primitive. It names the first entry that is altered, missing, inserted
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -132,13 +133,7 @@ def entries(folder: Path, size: int, first: int = 0) -> Iterator[bytes]:
     """Every entry in order, from the bundles, beginning with number `first`, a multiple of 256. Raises Broken naming the first that is missing."""
     for number in range(first // 256, (size + 255) // 256):
         width = min(256, size - number * 256)
-        name = f"tile/entries/{tile_name(number)}"
-        path = name + (f".p/{width}" if width < 256 else "")
-        try:
-            raw = read_beneath(folder, path, MOST_BUNDLE)
-        except OSError as error:
-            why = "is not there" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
-            raise Broken(f"entry {number * 256} is missing: its bundle {path} {why}") from None
+        raw, whole = _bundle(folder, number, width)
         at = 0
         for position in range(width):
             length = int.from_bytes(raw[at : at + 2], "big")
@@ -146,8 +141,22 @@ def entries(folder: Path, size: int, first: int = 0) -> Iterator[bytes]:
                 raise Broken(f"entry {number * 256 + position} is cut off in its bundle")
             yield raw[at + 2 : at + 2 + length]
             at += 2 + length
-        if at != len(raw):
+        if at != len(raw) and not whole:
             raise Broken(f"after entry {number * 256 + width - 1} its bundle holds more than it should")
+
+
+def _bundle(folder: Path, number: int, width: int) -> tuple[bytes, bool]:
+    """The bytes of a bundle of `width` entries, and whether they are those of the full one: a partial one may go when the full one is there."""
+    name = f"tile/entries/{tile_name(number)}"
+    path = name + (f".p/{width}" if width < 256 else "")
+    try:
+        return read_beneath(folder, path, MOST_BUNDLE), False
+    except OSError as error:
+        why = "is not there" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+        if width < 256:
+            with contextlib.suppress(OSError):
+                return read_beneath(folder, name, MOST_BUNDLE), True
+    raise Broken(f"entry {number * 256} is missing: its bundle {path} {why}")
 
 
 def merge(stack: list[tuple[int, bytes]], value: bytes) -> None:
