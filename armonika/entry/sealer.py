@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import psycopg
 from psycopg.conninfo import make_conninfo
@@ -18,10 +19,19 @@ from armonika.gates.channel import Channel, Connection
 from armonika.trust.audit.cosigning import SECONDS, post
 from armonika.trust.audit.register import Register, RegisterBroken
 from armonika.trust.audit.sealer import Sealer, SealerError
+from armonika.trust.audit.verify_proof import NoWitness, witness_keys
 from armonika.trust.keys import credentials
 
 ORIGIN = "armonika.dz/audit"
 _log = logging.getLogger("armonika.sealer")
+
+
+def known_witness(path: Path) -> list[str]:
+    """The witness's verifier keys, none where it is on another machine and nobody put them here."""
+    try:
+        return witness_keys(path)
+    except (OSError, UnicodeError, NoWitness):
+        return []
 
 
 def work(register: Register, sealer: Sealer, clock: Callable[[], float] = time.monotonic) -> bool:
@@ -58,13 +68,18 @@ def main() -> None:
                 ORIGIN,
                 held.log_key,
                 post(lambda: Connection(channel, "witness", config.witness_port, SECONDS)),
+                lambda: known_witness(config.home / "witness" / "witness.vkey"),
             )
             _log.info("sealing from entry %d on", sealer.load())
             register = Register(connection, config.audit_log, held.log_key)
             register.load()
+            said = ""
             while True:
                 left = work(register, sealer)
                 sealer.cosign()
+                if sealer.refusal != said:
+                    said = sealer.refusal
+                    _log.error("%s", said or "the witness cosigns again")
                 if stop.wait(0 if left else 1.0):
                     return
     except (SealerError, RegisterBroken) as error:

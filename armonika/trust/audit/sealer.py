@@ -6,7 +6,7 @@ are made again from the leaf rows. A second sealer finds another tree size (AR40
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +35,20 @@ class AnotherSealer(SealerError):
 
 
 class Sealer:
-    """One sealer over one database and one folder."""
+    """One sealer over one database and one folder. `keys` gives the witness's verifier keys where they are known; `refusal` says why it did not cosign last."""
 
     def __init__(
-        self, connection: psycopg.Connection[Any], folder: Path, origin: str, private: bytes, witness: Post | None = None
+        self,
+        connection: psycopg.Connection[Any],
+        folder: Path,
+        origin: str,
+        private: bytes,
+        witness: Post | None = None,
+        keys: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         self._connection, self._folder, self._origin, self._private = connection, folder, origin, private
-        self._witness, self._cosigned, self._note = witness, 0, b""
+        self._witness, self._keys, self._cosigned, self._note = witness, keys, 0, b""
+        self.refusal = ""
         self._frontier = Frontier()
         self._levels: list[list[bytes]] = [[]]
         self._bundle: list[bytes] = []
@@ -190,9 +197,12 @@ class Sealer:
             return False
         if self._cosigned == size and size:
             return True
-        found = cosignatures(self._witness, self._note, proofs.folder(self._folder), self._cosigned)
+        said: list[str] = []
+        found = cosignatures(self._witness, self._note, proofs.folder(self._folder), self._cosigned, self._keys(), said.append)
         if found is None:
+            self.refusal = said[0] if said else self.refusal
             return False
+        self.refusal = ""
         lines, self._cosigned = found
         tiles.write(self._folder / "checkpoint", self._note + lines)
         return True

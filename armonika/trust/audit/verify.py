@@ -67,7 +67,7 @@ def tile_name(number: int) -> str:
 def read_checkpoint(raw: bytes, vkey: str) -> tuple[str, int, bytes]:
     """Origin, size and root of a checkpoint whose signature by `vkey` holds. Raises Broken."""
     try:
-        name, identity, key = _vkey(vkey)
+        name, identity, key = verifier_key(vkey)
         text = raw.decode()
         body, _, signatures = text.partition("\n\n")
         origin, size_text, root_text = (body + "\n").split("\n")[:3]
@@ -100,7 +100,8 @@ def read_checkpoint(raw: bytes, vkey: str) -> tuple[str, int, bytes]:
     raise Broken("the checkpoint carries no signature of the log")
 
 
-def _vkey(text: str) -> tuple[str, str, bytes]:
+def verifier_key(text: str) -> tuple[str, str, bytes]:
+    """Name, key id in hex, and type with public key of a log's Ed25519 verifier key. Raises Broken."""
     try:
         name, identity, encoded = text.strip().split("+", 2)
         key = base64.b64decode(encoded, validate=True)
