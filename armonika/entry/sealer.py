@@ -6,6 +6,9 @@ import logging
 import os
 import signal
 import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
 
 import psycopg
 from psycopg.conninfo import make_conninfo
@@ -16,10 +19,29 @@ from armonika.gates.channel import Channel, Connection
 from armonika.trust.audit.cosigning import SECONDS, post
 from armonika.trust.audit.register import Register, RegisterBroken
 from armonika.trust.audit.sealer import Sealer, SealerError
+from armonika.trust.audit.verify_proof import NoWitness, witness_keys
 from armonika.trust.keys import credentials
 
 ORIGIN = "armonika.dz/audit"
 _log = logging.getLogger("armonika.sealer")
+
+
+def known_witness(path: Path) -> list[str]:
+    """The witness's verifier keys, none where it is on another machine and nobody put them here."""
+    try:
+        return witness_keys(path)
+    except (OSError, UnicodeError, NoWitness):
+        return []
+
+
+def work(register: Register, sealer: Sealer, clock: Callable[[], float] = time.monotonic) -> bool:
+    """Writes and seals what there is, for a second at most: who never stops asking must not keep the witness from the log. Returns whether
+    something may be left."""
+    until = clock() + 1.0
+    while register.write() or sealer.seal():
+        if clock() >= until:
+            return True
+    return False
 
 
 def main() -> None:
@@ -46,15 +68,19 @@ def main() -> None:
                 ORIGIN,
                 held.log_key,
                 post(lambda: Connection(channel, "witness", config.witness_port, SECONDS)),
+                lambda: known_witness(config.home / "witness" / "witness.vkey"),
             )
             _log.info("sealing from entry %d on", sealer.load())
             register = Register(connection, config.audit_log, held.log_key)
             register.load()
+            said = ""
             while True:
-                while register.write() or sealer.seal():
-                    continue
+                left = work(register, sealer)
                 sealer.cosign()
-                if stop.wait(1.0):
+                if sealer.refusal != said:
+                    said = sealer.refusal
+                    _log.error("%s", said or "the witness cosigns again")
+                if stop.wait(0 if left else 1.0):
                     return
     except (SealerError, RegisterBroken) as error:
         _log.error("%s", error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import ssl
 import threading
@@ -11,9 +12,11 @@ from http.server import BaseHTTPRequestHandler
 from armonika import settings
 from armonika.gates import log
 from armonika.gates.channel import Channel, Listener, peer
+from armonika.store.private_files import KeyFileError
 from armonika.trust.audit import tiles
-from armonika.trust.audit.witness import MOST_BYTES, TEXT, Witness
+from armonika.trust.audit.witness import MOST_BYTES, TEXT, Witness, trusted_key
 
+_log = logging.getLogger("armonika.witness")
 NAME = "armonika.dz/witness"
 SUBMITTER = "sealer"
 
@@ -35,7 +38,7 @@ def handler(witness: Witness) -> type[BaseHTTPRequestHandler]:
             if peer(self.connection) != SUBMITTER:
                 self.close_connection = True
                 return self._answer(403, TEXT, b"not the sealer's certificate\n")
-            if not length.isascii() or not length.isdigit() or int(length) > MOST_BYTES:
+            if not length.isascii() or not length.isdigit() or len(length) > 5 or int(length) > MOST_BYTES:
                 self.close_connection = True
                 return self._answer(400, TEXT, b"a body of at most 65536 bytes is needed\n")
             return self._answer(*witness.add_checkpoint(self.rfile.read(int(length)), int(time.time())))
@@ -46,7 +49,10 @@ def handler(witness: Witness) -> type[BaseHTTPRequestHandler]:
             if self.path == "/witness.vkey":
                 return self._answer(200, TEXT, witness.vkeys().encode())
             name, _, rest = self.path.removeprefix("/").partition("/")
-            found = witness.checkpoint(name) if rest == "checkpoint" else None
+            try:
+                found = witness.checkpoint(name) if rest == "checkpoint" else None
+            except OSError:
+                return self._answer(500, TEXT, b"it cannot be read here\n")
             return self._answer(*((200, TEXT, found) if found is not None else (404, TEXT, b"not found\n")))
 
         def _answer(self, status: int, kind: str, body: bytes) -> None:
@@ -72,8 +78,12 @@ def main() -> None:
     while not known.exists():
         if stop.wait(0.2):
             return
-    vkey = known.read_text().strip()
-    witness = Witness(config.home / "witness", NAME, {vkey.split("+", 1)[0]: vkey})
+    try:
+        vkey = trusted_key(config.home / "witness", known)
+        witness = Witness(config.home / "witness", NAME, {vkey.split("+", 1)[0]: vkey})
+    except (OSError, KeyFileError) as error:
+        _log.error("%s", error)
+        raise SystemExit(1) from None
     tiles.write(config.home / "witness" / "witness.vkey", witness.vkeys().encode())
     server = Listener(channel, config.witness_port, handler(witness))
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -12,10 +12,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 
-from armonika.doors.cli import audit, audit_online
+from armonika.doors.cli import audit_online
 from armonika.trust import crypto
 from armonika.trust.audit.sealer import Sealer
 from armonika.trust.audit.tiles import tile_path
@@ -23,7 +22,6 @@ from armonika.trust.audit.verify import verify
 from armonika.trust.audit.verify_tiles import verify_tiles
 from tests.audit.rows import Rows
 from tests.audit.test_proofs import Log
-from tests.doors import Doors
 from tests.live import CHECKOUT, Live
 
 KEY, _ = crypto.ed25519_generate()
@@ -205,23 +203,6 @@ def test_a_bad_address_is_told_with_the_way_out(words: list[str], tmp_path: Path
     assert done.returncode == 2
     assert done.stderr.strip().startswith("armonika:")
     assert "Traceback" not in done.stderr
-
-
-@pytest.mark.parametrize("number", [-5, 999_998])
-def test_a_row_that_a_superuser_slips_in_behind_the_sealer_is_named(doors: Doors, number: int) -> None:
-    """With a number that was never given, and with one that was lost to an aborted transaction."""
-    doors.person()
-    with psycopg.connect(doors.server.admin_dsn) as admin:  # type: ignore[attr-defined]
-        admin.execute("SET LOCAL session_replication_role = replica")
-        admin.execute("UPDATE vault.seal_state SET settled = greatest(settled, 1000000)")
-        before = {n for (n,) in admin.execute(audit._STRAYS)}
-        admin.execute(
-            "INSERT INTO vault.audit SELECT %s, at, xact, operation, granted, door, actor, role, subject, record, dataset, fields, purpose, reason, reference, policy_id "
-            "FROM vault.audit ORDER BY audit_id LIMIT 1",
-            (number,),
-        )
-        assert {n for (n,) in admin.execute(audit._STRAYS)} - before == {number}
-        admin.rollback()
 
 
 def test_a_partial_tile_may_have_become_a_full_one_since_the_checkpoint() -> None:

@@ -12,7 +12,13 @@ import pytest
 from armonika import policy
 from armonika.policy.compile import catalogue
 from armonika.supervisor.backup import replay
+from armonika.supervisor.backup.catalogue import BackupError
 from armonika.trust import crypto
+from armonika.trust.audit import note
+from armonika.trust.audit.tiles import tile_name
+from armonika.trust.audit.tree import leaf_hash
+from armonika.trust.audit.verify import entries as read_entries
+from armonika.trust.audit.verify import read_checkpoint
 from armonika.trust.keys import provision as provision_module
 from armonika.trust.keys.provision import end_token, issue_token, provision
 from armonika.trust.vault import secret_hash
@@ -152,10 +158,47 @@ def test_a_crash_after_the_entries_came_back_leaves_no_number_twice(home: House)
     put_back(home, "again")
     ring = provision(home.config.keys, home.embedded.admin_dsn, catalogue(POLICY)).keyring
     with home.admin() as admin:
-        assert replay._entries(admin, home.config.audit_log) >= 60
+        assert replay._entries(admin, home.config.audit_log, crypto.ed25519_public(ring.log_key())) >= 60
     # The next start finds every entry there already.
     assert not replay.replay(home.config.audit_log, home.embedded.admin_dsn, crypto.ed25519_public(ring.log_key())).entries
     home.people(home.vault("api"))
+
+
+def test_a_folder_that_somebody_else_wrote_is_not_replayed(home: House) -> None:
+    """Who can write the folder, and has no key, would otherwise write history: the sealer would sign it at the next start."""
+    seal(home)
+    save(home, "shorter")
+    home.people(home.vault("api"), 20)
+    seal(home)
+    put_back(home, "shorter")
+    ring = provision(home.config.keys, home.embedded.admin_dsn, catalogue(POLICY)).keyring
+    log, public = home.config.audit_log, crypto.ed25519_public(ring.log_key())
+    genuine = {path: path.read_bytes() for path in log.rglob("*") if path.is_file()}
+    before = home.value("SELECT size FROM vault.seal_state")
+
+    def refused(word: str) -> None:
+        with pytest.raises(BackupError, match=word):
+            replay.replay(log, home.embedded.admin_dsn, public)
+        assert home.value("SELECT size FROM vault.seal_state") == before
+        for path, content in genuine.items():
+            path.write_bytes(content)
+
+    _, size, root = read_checkpoint((log / "checkpoint").read_bytes(), (log / "log.vkey").read_text())
+    forger, its_public = crypto.ed25519_generate()
+    (log / "log.vkey").write_text(note.vkey("armonika.dz/audit", its_public))
+    (log / "checkpoint").write_bytes(note.sign(note.checkpoint("armonika.dz/audit", size, root), "armonika.dz/audit", forger))
+    refused("no signature of the log")
+    name = f"{tile_name(size // 256)}.p/{size % 256}"
+    entries = genuine[log / "tile/entries" / name]
+    kept, _, rest = entries.rpartition(b'"outcome":"granted"')
+    altered = kept + b'"outcome":"refused"' + rest
+    (log / "tile/entries" / name).write_bytes(altered)
+    refused("altered")
+    (log / "tile/entries" / name).write_bytes(altered)
+    made = [leaf_hash(one) for one in read_entries(log, size, size // 256 * 256)]
+    (log / "tile/0" / name).write_bytes(b"".join(made))
+    refused("do not make the root")
+    assert replay.replay(log, home.embedded.admin_dsn, public).entries == size - int(str(before))
 
 
 def test_files_from_before_a_rotation_open_and_are_rotated_again(home: House) -> None:

@@ -15,11 +15,11 @@ from unittest.mock import patch
 
 import psycopg
 from psycopg.conninfo import make_conninfo
-from psycopg.rows import dict_row
 
 from armonika.trust.audit import sealer
 from armonika.trust.audit.sealer import Sealer
 from armonika.trust.audit.verify import Report, verify
+from armonika.trust.audit.verify_rows import DatabaseRows
 from armonika.trust.keys.epochs import now
 from armonika.trust.vault import Vault
 from armonika.trust.vault.errors import Refused, Unavailable
@@ -59,12 +59,10 @@ class Lab:
 
     def verify(self, kept: bytes | None = None, from_kept: bool = False) -> Report:
         """The log against folder and database."""
-        with psycopg.connect(self.home.embedded.admin_dsn, row_factory=dict_row) as admin:
-
-            def rows(first: int, count: int) -> list[dict[str, Any]]:
-                return admin.execute("SELECT * FROM vault.leaves(%s, %s)", (first, count)).fetchall()
-
-            return verify(self.folder, (self.folder / "log.vkey").read_text(), rows, kept, from_kept=from_kept)
+        with psycopg.connect(self.home.embedded.admin_dsn) as admin:
+            return verify(
+                self.folder, (self.folder / "log.vkey").read_text(), DatabaseRows(admin).rows, kept, from_kept=from_kept
+            )
 
     def settle(self) -> None:
         """Waits until the vault answers again after a crash."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 
 import pytest
 
 from armonika.trust import crypto
 from armonika.trust.audit import cosign, note, tree, verify_proof
-from armonika.trust.audit.verify_proof import ProofRefused
-from tests.trust.memory_log import AT, LOG, ORIGIN, VKEY, WITNESS, WITNESSES, MemoryLog
+from armonika.trust.audit.verify_proof import NoWitness, ProofRefused
+from tests.trust.memory_log import AT, ED, LOG, ML, ORIGIN, VKEY, WITNESS, WITNESSES, MemoryLog
 
 SMALL = MemoryLog(7)
 verify = verify_proof.verify_proof
@@ -41,7 +42,7 @@ def test_every_entry_of_small_logs_is_proven_and_at_its_place_alone(size: int) -
         ("c2sp.org/tlog-proof@v1", "c2sp.org/tlog-proof@v2", "no proof file"), ("extra ", "extra", "no proof file"), ("\nindex ", "\nindeks ", "no proof file"), ("index 3", "index 03", "canonical"),
         ("index 3", "index +3", "canonical"), ("index 3", "index \u0663", "canonical"), ("index 3", "index ", "canonical"), ("\n7\n", "\n07\n", "canonical"), ("\n7\n", "\n8\n", "not of its key"),
         (ORIGIN + "\n7", "log.example/b\n7", "another log"), ("\n", "\r\n", "damaged"), ("extra e", "extra *", "damaged"), ("extra e", "extra *e", "damaged"), (f"\u2014 {ORIGIN} ", f"\u2014 {ORIGIN}  ", "damaged"),
-        (f"\u2014 {ORIGIN} ", f"- {ORIGIN} ", "has not signed"), (f"\u2014 {WITNESS} ", "\u2014 other.example/w ", "has not cosigned"),
+        (f"\u2014 {ORIGIN} ", f"- {ORIGIN} ", "cannot be read"), (f"\u2014 {WITNESS} ", "\u2014 other.example/w ", "has not cosigned"),
     ],
 )  # fmt: skip
 def test_each_damage_has_its_reason(before: str, after: str, why: str) -> None:
@@ -117,12 +118,54 @@ def test_what_is_proven_must_be_an_entry() -> None:
     assert verify(text, VKEY).entry == {"v": 1}
 
 
+@pytest.mark.parametrize("at", [0, 1 << 63, (1 << 64) - 1])
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_time_that_no_cosignature_can_have_is_refused_although_it_is_signed(at: int, which: int) -> None:
+    """c2sp.org/tlog-cosignature: at most 2^63 - 1; c2sp.org/tlog-witness: not zero."""
+    text = note.checkpoint(ORIGIN, 1, tree.leaf_hash(b"{}"))
+    signed = note.sign(text, ORIGIN, LOG) + cosign.lines(WITNESS, ED, ML, text.encode(), ORIGIN, 1, tree.leaf_hash(b"{}"), at)
+    with pytest.raises(ProofRefused, match="time of the witness"):
+        verify(f"c2sp.org/tlog-proof@v1\nextra e30=\nindex 0\n\n{signed.decode()}", VKEY, WITNESSES[which : which + 1])
+
+
+@pytest.mark.parametrize("size", [1 << 63, 10**19, (1 << 64) - 1, 10**20, 10**30])
+def test_a_tree_that_no_log_can_have_is_refused_although_it_is_signed(size: int) -> None:
+    text = note.checkpoint(ORIGIN, size, tree.leaf_hash(b"{}"))
+    with pytest.raises(ProofRefused, match="canonical"):
+        verify(f"c2sp.org/tlog-proof@v1\nextra e30=\nindex 0\n\n{note.sign(text, ORIGIN, LOG).decode()}", VKEY, WITNESSES)
+
+
+@pytest.mark.parametrize(
+    "change", [("\n", "\r\n"), ("index 3", "index 3\t"), ("\nindex", "\x00\nindex"), ("\n\u2014 w", "\n\n\u2014 w")]
+)
+def test_letters_that_no_proof_has_are_refused(change: tuple[str, str]) -> None:
+    text = SMALL.proof(3)
+    assert change[0] in text
+    with pytest.raises(ProofRefused):
+        verify(text.replace(*change), VKEY)
+    with pytest.raises(ProofRefused, match="cut off"):
+        verify(text.rstrip("\n"), VKEY)
+
+
+def test_a_file_of_witness_keys_holds_keys_and_nothing_else(tmp_path: Path) -> None:
+    """An empty one would have demanded no signature at all, and said that everything was proven."""
+    path = tmp_path / "witness.vkey"
+    assert verify_proof.witness_keys(None) == []
+    path.write_text("\n".join(WITNESSES) + "\n\n")
+    assert verify_proof.witness_keys(path) == WITNESSES
+    for text in ("", "\n \n", "key", VKEY, WITNESSES[0] + "\n" + WITNESSES[1][:-1], WITNESSES[0].replace("+", "+0")):
+        path.write_text(text)
+        with pytest.raises(NoWitness, match=r"witness\.vkey holds"):
+            verify_proof.witness_keys(path)
+    with pytest.raises(OSError, match="regular"):
+        verify_proof.witness_keys(tmp_path)
+
+
 def test_size_is_bounded() -> None:
     assert verify_proof.MAX_CHARACTERS == 200_000
     text = SMALL.proof(3)
-    filler = "\u2014 filler " + "A" * (200_000 - len(text) - 10)
-    filler = filler[: len(filler) - len(filler.split(" ")[2]) % 4]
-    exact = text + filler + "\n" * (200_000 - len(text) - len(filler))
+    room = 200_000 - len(text) - len("\u2014  \n")
+    exact = text + "\u2014 " + "f" * (room % 4 + 4) + " " + "A" * (room // 4 * 4 - 4) + "\n"
     assert len(exact) == 200_000
     assert verify(exact, VKEY).index == 3
     with pytest.raises(ProofRefused, match="damaged"):

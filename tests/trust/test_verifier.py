@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import socket
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -36,6 +38,15 @@ def lay(log: MemoryLog, folder: Path) -> Path:
     folder.mkdir(exist_ok=True)
     (folder / "checkpoint").write_bytes(log.checkpoint)
     return folder
+
+
+def place(level: int, tile: int, below: int) -> str:
+    """What is said of hash number `below` of a level, in tile number `tile`, that is not the one of the tile below it."""
+    wide = 256**level
+    return (
+        f"tile {level}/{tile:03d} does not hold the hash of tile {level - 1}/{below:03d}: one of them is altered, missing or cut off "
+        f"(entries {below * wide} to {(below + 1) * wide - 1})"
+    )
 
 
 def flip(path: Path, at: int = -1) -> None:
@@ -117,7 +128,19 @@ def test_each_damage_of_a_folder_is_named(tmp_path: Path) -> None:
         (folder / "tile/entries/000").write_bytes(tiles.bundle(log.entries[:256]))
         (folder / "tile/0/000").write_bytes(b"".join(log.leaves[:256]))
 
-    assert damaged(both) == "the entries do not make the root of the checkpoint: entries and tiles were altered together"
+    assert damaged(both) == place(1, 0, 0)
+
+    def beneath_a_partial(folder: Path) -> None:
+        log = MemoryLog(300)
+        log.entries[299] = b'{"v":1,"audit_id":999}'
+        log.leaves[299] = tree.leaf_hash(log.entries[299])
+        (folder / last).write_bytes(tiles.bundle(log.entries[256:]))
+        (folder / "tile/0/001.p/44").write_bytes(b"".join(log.leaves[256:]))
+
+    assert (
+        damaged(beneath_a_partial)
+        == "the entries do not make the root of the checkpoint: entries and tiles were altered together"
+    )
     folder = lay(LOGS[300], tmp_path / "long")
     bundle = (folder / "tile/entries/000").read_bytes()
     (folder / "tile/entries/000").write_bytes(b"\xff\xff" + bundle[2:])
@@ -152,7 +175,33 @@ def test_a_kept_checkpoint_shows_what_was_cut_off_or_forked(tmp_path: Path) -> N
     log = LOGS[300]
     for kept, word in ((fork.checkpoint, "forked: the first 257 "), (at_end, "forked: the first 300 "), (LOGS[513].checkpoint, "truncated: the kept checkpoint has 513 entries, this log 300")):  # fmt: skip
         assert verify_tiles(log.files.get, log.checkpoint, VKEY, (), kept).findings[0].startswith(word)
-    assert found(folder, kept=b"x") == ["the checkpoint cannot be read"]
+    assert found(folder, kept=b"x") == ["the kept checkpoint: the checkpoint cannot be read"]
+
+
+def test_what_makes_a_root_is_every_entry_and_every_tile_before(tmp_path: Path) -> None:
+    folder = lay(LOGS[1100], tmp_path / "a")
+    for first in range(0, 1100, 256):
+        verifier.makes(folder, 1100, LOGS[1100].root, first)
+        with pytest.raises(Broken, match="do not make the root"):
+            verifier.makes(folder, 1100, bytes(32), first)
+    flip(folder / "tile/entries/003", 40)
+    with pytest.raises(Broken, match="entry 769"):
+        verifier.makes(folder, 1100, LOGS[1100].root, 512)
+    verifier.makes(folder, 1100, LOGS[1100].root, 1024)
+
+
+def test_the_key_of_a_log_is_not_what_its_folder_says(tmp_path: Path) -> None:
+    folder = lay(LOGS[3], tmp_path / "a")
+    (folder / "log.vkey").write_text(note.vkey(ORIGIN, crypto.ed25519_public(bytes(32))))
+    assert verifier.own_vkey(folder, crypto.ed25519_public(LOG)) == VKEY
+    (folder / "checkpoint").unlink()
+    assert verifier.own_vkey(folder, crypto.ed25519_public(LOG)).startswith("unknown+")
+
+
+def test_what_a_witness_cosigned_last(tmp_path: Path) -> None:
+    assert verifier.last_cosigned(tmp_path / "nowhere") is None
+    (tmp_path / f"{'0' * 64}.checkpoint").write_bytes(b"checkpoint")
+    assert verifier.last_cosigned(tmp_path) == b"checkpoint"
 
 
 def test_from_a_kept_checkpoint_on_the_tiles_before_it_must_make_its_root(tmp_path: Path) -> None:
@@ -231,7 +280,7 @@ def test_from_a_kept_checkpoint_on_upper_tiles_are_looked_at_from_there(at: int)
     if at < 2:
         assert found == ["forked: the first 513 entries are not those of the kept checkpoint"]
     else:
-        assert found == [f"tile 1/000 does not hold the hash of tile 0/00{at}"]
+        assert found == [place(1, 0, at)]
 
 
 def test_tiles_of_the_second_level_are_looked_at_too() -> None:
@@ -241,9 +290,10 @@ def test_tiles_of_the_second_level_are_looked_at_too() -> None:
     kept = note.sign(note.checkpoint(ORIGIN, 65_700, tree.root(log.leaves[:65_700])), ORIGIN, LOG)
     assert verify_tiles(log.files.get, log.checkpoint, VKEY, (), kept).findings == []
     for name, at, finding in (
-        ("tile/2/000.p/1", 0, "tile 2/000 does not hold the hash of tile 1/000"), ("tile/1/001.p/1", 0, "tile 1/001 does not hold the hash of tile 0/256"),
-        ("tile/1/000", 255 * 32, "tile 1/000 does not hold the hash of tile 0/255"),
-    ):  # fmt: skip
+        ("tile/2/000.p/1", 0, place(2, 0, 0)),
+        ("tile/1/001.p/1", 0, place(1, 1, 256)),
+        ("tile/1/000", 255 * 32, place(1, 0, 255)),
+    ):
         content = bytearray(log.files[name])
         content[at] ^= 1
         assert verify_tiles({**log.files, name: bytes(content)}.get, log.checkpoint, VKEY).findings == [finding]
@@ -306,7 +356,7 @@ def test_a_checkpoint_is_of_the_key_that_is_named() -> None:
         with pytest.raises(Broken, match="no Ed25519 verifier key"):
             read_checkpoint(raw, wrong)
     for wrong in ("", "a+b", f"{name}+{identity}+!{encoded}"):
-        with pytest.raises(Broken, match="cannot be read"):
+        with pytest.raises(Broken, match="no Ed25519 verifier key"):
             read_checkpoint(raw, wrong)
     with pytest.raises(Broken, match="cannot be read"):
         read_checkpoint(b"\xff" + raw, VKEY)
@@ -403,8 +453,114 @@ def test_from_a_kept_checkpoint_on_the_database_is_compared_from_there(real: Pat
     ]
 
 
-def test_rows_that_were_slipped_in_are_named(real: Path) -> None:
-    assert found(real, strays=list) == []
-    assert found(real, strays=lambda: [7, 9]) == [
-        "audit 7 stands in the database and not in the log: inserted after its time was sealed (2 in all)"
+def test_what_stands_beyond_the_log_is_named(real: Path) -> None:
+    asked: list[int] = []
+    assert found(real, beyond=asked.append) == []
+    assert asked == [1300]
+    assert found(real, beyond=lambda size: f"audit 7 stands beyond {size}") == ["audit 7 stands beyond 1300"]
+
+
+def test_a_row_that_stands_twice_is_named_with_its_place(real: Path) -> None:
+    def rows(first: int, most: int) -> list[dict[str, Any]]:
+        held = database(1300)(first, most)
+        return sorted(
+            [*held, *(one | {"subject": None} for one in held if one["leaf_no"] == 555)], key=lambda one: int(one["leaf_no"])
+        )
+
+    assert found(real, rows=rows) == ["entry 555 (audit 565) stands 2 times in the database: a row was put in"]
+
+
+def test_values_that_no_row_can_have_are_a_finding_and_no_fault(real: Path) -> None:
+    for change in ({"leaf_hash": None}, {"at": "infinity"}, {"at": "0044-03-15 BC"}, {"fields": []}):
+        (finding,) = found(real, rows=database(1300, at_3=change))
+        assert finding.startswith("entry 3 (audit 13)")
+    text = "2026-11-25T12:00:00.000005Z"
+    assert found(real, rows=database(1300, at_3={"at": text})) == [], "a time may come as text"
+
+
+def test_the_checkpoint_of_the_witness_must_be_extended_too(tmp_path: Path) -> None:
+    folder = lay(LOGS[300], tmp_path / "a")
+    for size in (0, 1, 256, 300):
+        assert found(folder, witnessed=LOGS[size].checkpoint) == []
+        assert found(folder, witnessed=LOGS[size].checkpoint, kept=LOGS[3].checkpoint) == []
+    assert found(folder, witnessed=LOGS[513].checkpoint) == [
+        "truncated: the checkpoint that the witness cosigned has 513 entries, this log 300; entry 300 is the first that is gone"
     ]
+    fork = note.sign(note.checkpoint(ORIGIN, 257, bytes(32)), ORIGIN, LOG)
+    for kept in (None, LOGS[3].checkpoint, LOGS[300].checkpoint):
+        assert found(folder, witnessed=fork, kept=kept) == [
+            "forked: the first 257 entries are not those of the checkpoint that the witness cosigned"
+        ]
+
+
+@pytest.mark.parametrize("name", ["tile/1/000.p/4", "tile/1/000.p/4:40", "tile/1/000.p/4:127"])
+def test_tiles_above_the_leaves_are_compared_in_a_folder_too(name: str, tmp_path: Path) -> None:
+    """Proofs of inclusion and consistency are made from them."""
+    folder = lay(LOGS[1100], tmp_path / "a")
+    path, _, at = name.partition(":")
+    flip(folder / path, int(at or 0))
+    assert found(folder) == [place(1, 0, int(at or 0) // 32)]
+    (folder / path).unlink()
+    assert found(folder) == [place(1, 0, 0)]
+
+
+HOSTILE: list[tuple[str, Callable[[Path], object]]] = [
+    ("a folder", lambda path: path.mkdir()), ("a pipe", lambda path: os.mkfifo(path)), ("a link to itself", lambda path: path.symlink_to(path)),
+    ("a link out of the folder", lambda path: path.symlink_to("/dev/zero")), ("a link to a file", lambda path: path.symlink_to("/etc/hostname")),
+    ("a gigabyte and more", lambda path: (path.touch(), os.truncate(path, 1 << 34))), ("a socket", lambda path: socket.socket(socket.AF_UNIX).bind(str(path))),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [kind for kind, _ in HOSTILE])
+@pytest.mark.parametrize("name", ["checkpoint", "tile/0/000", "tile/entries/000", "tile/1/000.p/1"])
+def test_whatever_lies_in_the_place_of_a_file_is_a_finding(
+    name: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = lay(LOGS[300], tmp_path / "a")
+    monkeypatch.chdir((folder / name).parent)
+    (folder / name).unlink()
+    dict(HOSTILE)[kind](Path(Path(name).name))
+    (finding,) = found(folder)
+    assert {"checkpoint": "checkpoint", "tile/0/000": "entry 0", "tile/entries/000": "entry 0", "tile/1/000.p/1": "tile 1/000"}[
+        name
+    ] in finding
+
+
+def test_a_folder_of_a_log_may_not_lead_out_of_it(tmp_path: Path) -> None:
+    folder = lay(LOGS[300], tmp_path / "a")
+    (folder / "tile/entries").rename(tmp_path / "elsewhere")
+    (folder / "tile/entries").symlink_to(tmp_path / "elsewhere")
+    (finding,) = found(folder)
+    assert finding.startswith("entry 0 is missing: its bundle tile/entries/000 ")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"[" * 60_000, rb'{"audit_id":"\u001b[2JThe log is whole."}', b'{"audit_id":' + b"9" * 5000 + b"}", b'{"audit_id":{}}', b"\xff\xfe", b'{"audit_id":true}'],
+)  # fmt: skip
+def test_an_entry_that_was_put_in_says_nothing_of_its_own(content: bytes, tmp_path: Path) -> None:
+    folder = lay(LOGS[300], tmp_path / "a")
+    (folder / "tile/entries/000").write_bytes(tiles.bundle([content, *LOGS[300].entries[1:256]]))
+    assert found(folder) == ["entry 0 (audit ?) is altered: its hash is not the one in the tiles"]
+
+
+@pytest.mark.parametrize(
+    "size", ["-1", "-0", "007", "+7", "7 ", "0x7", "7.0", "1e3", "٣", str(1 << 63), str(1 << 64), "9" * 30, "9" * 5000, ""]
+)
+def test_a_size_that_no_log_can_have_is_refused_although_it_is_signed(size: str, tmp_path: Path) -> None:
+    text = f"{ORIGIN}\n{size}\n{base64.b64encode(bytes(32)).decode()}\n"
+    raw = note.sign(text, ORIGIN, LOG)
+    with pytest.raises(Broken):
+        read_checkpoint(raw, VKEY)
+    assert verify_tiles({}.get, raw, VKEY, WITNESSES).findings
+    assert found(lay(LOGS[3], tmp_path), kept=raw)
+
+
+@pytest.mark.parametrize("change", [("\n", "\r\n"), ("\n\n", "\n\x00\n\n"), ("\n\n", "\nextension\t\n\n"), ("\n\n", "\n\n\n")])
+def test_letters_that_no_note_has_are_refused_although_they_are_signed(change: tuple[str, str]) -> None:
+    body = note.checkpoint(ORIGIN, 3, LOGS[3].root)
+    raw = note.sign(body, ORIGIN, LOG).decode().replace(*change)
+    signed = note.sign(raw.partition("\n\u2014")[0].removesuffix("\r"), ORIGIN, LOG)
+    for made in (raw.encode(), signed):
+        with pytest.raises(Broken):
+            read_checkpoint(made, VKEY)

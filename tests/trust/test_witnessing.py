@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
+import socket
 import stat
 import threading
 from collections.abc import Callable, Iterator
@@ -14,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from armonika.store.private_files import KeyFileError
 from armonika.trust import crypto
 from armonika.trust.audit import cosign, cosigning, note, tree, verify_proof, witness
 from armonika.trust.audit.cosigning import cosignatures
@@ -265,7 +268,7 @@ def test_a_caller_that_believed_wrong_asks_again_and_not_for_ever(peer: Peer) ->
     assert asked(peer, 9, 0, (409, b"9\n"), (200, LINES)) == (LINES, 9)
     assert asked(peer, 9, 0, *[(409, b"5\n")] * 5) is None
     assert len(peer.asked) == 3
-    for said in (b"10\n", b"", b"x", b"-1\n"):
+    for said in (b"10\n", b"", b"x", b"-1\n", b"9" * 5000, b"9" * 16384):
         assert asked(peer, 9, 0, (409, said), (200, LINES)) is None, said
         assert len(peer.asked) == 1
     assert asked(peer, 9, 0, (409, b" " * 31 + b"5"), (200, LINES)) == (LINES, 9)
@@ -294,3 +297,91 @@ def test_a_caller_goes_on_without_a_witness(peer: Peer) -> None:
     assert peer.asked == []
     with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as mute:
         assert cosignatures(over(mute.server_address[1], 0.1), signed(9), LOGS[9].files.get, 0) is None
+
+
+def test_a_caller_takes_only_what_the_witness_signed_where_its_keys_are_known(peer: Peer, one: Witness) -> None:
+    """c2sp.org/tlog-witness: lines of unknown keys are not taken over; one that does not verify would spoil the checkpoint for whoever knows the key."""
+    status, _, lines = one.add_checkpoint(request(0, 9), NOW)
+    assert status == 200
+    keys, heard = one.vkeys().splitlines(), []
+
+    def answered(said: bytes, keys: list[str]) -> tuple[bytes, int] | None:
+        peer.answers = [(200, said)]
+        return cosignatures(peer.address, signed(9), LOGS[9].files.get, 9, keys, heard.append)
+
+    assert answered(lines, keys) == answered(lines, []) == (lines, 9)
+    assert heard == []
+    first, second = lines.splitlines(keepends=True)
+    other = Witness(one._folder / "other", NAME, {ORIGIN: VKEY})
+    _, _, foreign = other.add_checkpoint(request(0, 9), NOW)
+    _, _, late = Witness(one._folder / "late", NAME, {ORIGIN: VKEY}).add_checkpoint(request(0, 8), NOW)
+    wrong = [first, second, foreign, late, lines + LINES, lines + first, first + foreign.splitlines(keepends=True)[1]]
+    assert [answered(said, keys) for said in wrong] == [None] * len(wrong)
+    assert heard == ["what the witness answered are not its signatures of this checkpoint"] * len(wrong)
+
+
+def test_why_the_witness_refused_is_told(peer: Peer) -> None:
+    heard: list[str] = []
+    for answer in ((409, b"10\n"), (422, b""), (500, b""), (409, b"x")):
+        peer.answers = [answer]
+        assert cosignatures(peer.address, signed(9), LOGS[9].files.get, 9, (), heard.append) is None
+    assert heard == [
+        "the witness has cosigned 10 entries and this log has 9: it was put back, or is another. Run `armonika audit verify`",
+        *(f"the witness answers {status} to a checkpoint of 9 entries" for status in (422, 500, 409)),
+    ]
+
+
+def test_a_witness_that_sends_a_byte_now_and_then_does_not_hold_up_sealing() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        over_at = threading.Event()
+
+        def drip() -> None:
+            wire, _ = listening.accept()
+            with wire, contextlib.suppress(OSError):
+                wire.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n")
+                while not over_at.wait(0.02):
+                    wire.sendall(b"x")
+
+        threading.Thread(target=drip, daemon=True).start()
+        port = listening.getsockname()[1]
+        ask = cosigning.post(lambda: HTTPConnection("127.0.0.1", port, timeout=5), longest=0.2)
+        assert cosignatures(ask, signed(9), LOGS[9].files.get, 0) is None
+        over_at.set()
+
+
+@pytest.mark.parametrize("state", [b"", b"x", signed(5, private=bytes(32)), None])
+def test_a_witness_that_cannot_read_what_it_cosigned_cosigns_nothing(one: Witness, state: bytes | None) -> None:
+    """It would begin again at nothing, and sign whatever it is given."""
+    assert one.add_checkpoint(request(0, 5), NOW)[0] == 200
+    path = one._folder / f"{HASH}.checkpoint"
+    path.unlink()
+    path.mkdir() if state is None else path.write_bytes(state)
+    for old, size in ((0, 2), (0, 9), (5, 9)):
+        status, kind, said = one.add_checkpoint(request(old, size), NOW)
+        assert (status, kind, b"\xe2" in said) == (500, TEXT, False)
+
+
+def test_a_witness_goes_on_trusting_the_key_that_it_was_given_first(tmp_path: Path) -> None:
+    """Who can write the log's folder puts a key of their own there, and waits for the next start."""
+    known, folder = tmp_path / "log.vkey", tmp_path / "w"
+    folder.mkdir()
+    known.write_text(VKEY + "\n")
+    assert witness.trusted_key(folder, known) == VKEY
+    known.write_text(note.vkey(ORIGIN, crypto.ed25519_public(bytes(32))))
+    assert witness.trusted_key(folder, known) == VKEY
+    known.unlink()
+    assert witness.trusted_key(folder, known) == VKEY
+    for text in ("", "a+b", VKEY[:-4], "x" * 10):
+        (tmp_path / "v").mkdir(exist_ok=True)
+        known.write_text(text)
+        with pytest.raises(KeyFileError, match="no verifier key"):
+            witness.trusted_key(tmp_path / "v", known)
+    assert list((tmp_path / "v").iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b'{"ed25519": "!", "mldsa44": ""}', b"\xff"])
+def test_a_damaged_key_of_a_witness_is_told(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "witness.key").write_bytes(content)
+    (tmp_path / "witness.key").chmod(0o600)
+    with pytest.raises(KeyFileError, match="damaged"):
+        Witness(tmp_path, NAME, {})

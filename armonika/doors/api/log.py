@@ -9,8 +9,9 @@ from litestar import Response, get
 from litestar.exceptions import NotFoundException
 
 from armonika import settings
+from armonika.trust.audit.files import MOST_NOTE, read_beneath
 
-_NAME = re.compile(r"checkpoint|log\.vkey|tile/[0-9]{1,2}/(x[0-9]{3}/){0,6}[0-9]{3}(\.p/[0-9]{1,3})?")
+_NAME = re.compile(r"checkpoint|log\.vkey|tile/([0-9]|[1-5][0-9]|6[0-3])/(x[0-9]{3}/){0,6}[0-9]{3}(\.p/[0-9]{1,3})?")
 
 
 @get("/log/{name:path}", summary="A file of the sealed log", sync_to_thread=True)
@@ -18,13 +19,14 @@ def log_file(name: str) -> Response[bytes]:
     """`/log/checkpoint`, `/log/log.vkey`, `/log/witness.vkey` and `/log/tile/…`. No token is needed."""
     asked, config = name.lstrip("/"), settings.load()
     if asked == "witness.vkey":
-        path = config.home / "witness" / asked
+        folder = config.home / "witness"
     elif _NAME.fullmatch(asked):
-        path = config.audit_log / asked
+        folder = config.audit_log
     else:
         raise NotFoundException
     try:
-        content = path.read_bytes()
+        # Never through a link: the folders are other processes', and what this one may read is not for everybody.
+        content = read_beneath(folder, asked, MOST_NOTE)
     except OSError:
         raise NotFoundException from None
     tile = asked.startswith("tile/")

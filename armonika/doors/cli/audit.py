@@ -8,20 +8,24 @@ import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import psycopg
-from psycopg.rows import dict_row
 
 from armonika import settings
 from armonika.doors.cli import audit_online
 from armonika.doors.cli.running import admin_dsn
 from armonika.store.private_files import KeyFileError
 from armonika.trust.audit import certificate
-from armonika.trust.audit.verify import Broken, Report, verify
-from armonika.trust.audit.verify_proof import ProofRefused, verify_proof
-from armonika.trust.keys import Keyring
+from armonika.trust.audit.files import MOST_NOTE, MOST_VKEYS, read_file
+from armonika.trust.audit.verify import Broken, Report, last_cosigned, own_vkey, verify
+from armonika.trust.audit.verify_proof import NoWitness, ProofRefused, verify_proof, witness_keys
+from armonika.trust.audit.verify_rows import DatabaseRows
+from armonika.trust.audit.verify_tiles import cosigned_in
+from armonika.trust.crypto import ed25519_public
+from armonika.trust.keys import Keyring, RootKeyError
+
+MOST_CERTIFICATE = 1 << 26
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -42,34 +46,72 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--no-database", action="store_true", help="look at the folder alone")
     parser.add_argument("--proof", type=Path, help="verify one proof file, offline; needs nothing of ours but the keys")
     parser.add_argument(
-        "--witness", type=Path, help="the witness's verifier keys: every one of them must have cosigned the proof"
+        "--witness", type=Path, help="the witness's verifier keys: every one of them must have cosigned the checkpoint"
     )
     parser.add_argument("--json", action="store_true")
 
 
-_STRAYS = """SELECT a.audit_id FROM vault.audit a, vault.seal_state s
-    WHERE NOT EXISTS (SELECT FROM vault.leaf l WHERE l.audit_id = a.audit_id) AND (a.audit_id <= s.settled OR a.at < clock_timestamp() - interval '10 minutes')
-    ORDER BY a.audit_id"""
-
-
-def check(folder: Path, vkey: Path, kept: Path | None, dsn: str | None, show: bool, from_kept: bool = False) -> Report:
-    """One verification. Raises OSError for files that are not there, psycopg.OperationalError without a database."""
+def check(
+    folder: Path,
+    vkey: str,
+    kept: Path | None,
+    dsn: str | None,
+    show: bool,
+    from_kept: bool = False,
+    witnessed: bytes | None = None,
+) -> Report:
+    """One verification. Raises OSError for files that are not there, psycopg.Error without a database or one that is no installation's."""
 
     def progress(done: int, size: int) -> None:
         print(f"\r{done} of {size} entries", end="", file=sys.stderr, flush=True)
 
-    def whole(rows: Any = None, strays: Any = None) -> Report:
-        older = kept.read_bytes() if kept else None
-        return verify(folder, vkey.read_text(), rows, older, progress if show else None, from_kept=from_kept, strays=strays)
-
+    older = read_file(kept, MOST_NOTE) if kept else None
+    told = progress if show else None
     if dsn is None:
-        return whole()
-    with psycopg.connect(dsn, row_factory=dict_row) as connection:
+        return verify(folder, vkey, None, older, told, from_kept=from_kept, witnessed=witnessed)
+    with psycopg.connect(dsn) as connection:
+        database = DatabaseRows(connection)
+        return verify(folder, vkey, database.rows, older, told, from_kept=from_kept, witnessed=witnessed, beyond=database.beyond)
 
-        def rows(first: int, count: int) -> list[dict[str, Any]]:
-            return connection.execute("SELECT * FROM vault.leaves(%s, %s)", (first, count)).fetchall()
 
-        return whole(rows, lambda: [row["audit_id"] for row in connection.execute(_STRAYS).fetchall()])
+def _installation(args: argparse.Namespace) -> Report:
+    """The log of this installation, or an exported folder. The key is the one that is named, or the keyring's; log.vkey is believed where there is none."""
+    config = settings.load()
+    folder, own = args.folder or config.audit_log, None
+    dsn = None if args.no_database or args.folder else admin_dsn(config)
+    witnessed, findings = None, []
+    if args.folder is None:
+        own = _own_key(config, folder) if args.vkey is None else None
+        witnessed = last_cosigned(config.home / "witness")
+    try:
+        named = read_file(args.vkey or folder / "log.vkey", MOST_VKEYS).decode()
+    except (OSError, UnicodeError):
+        if own is None:
+            raise
+        named = ""
+    if own is not None and own != named.strip():
+        findings.append(f"{folder / 'log.vkey'} is not the key of this installation: what it verifies is no log of ours")
+    witnesses = witness_keys(args.witness)
+    report = check(folder, own or named, args.kept, dsn, sys.stderr.isatty() and not args.json, args.from_kept, witnessed)
+    if not report.findings and witnesses:
+        findings += cosigned_in(folder, own or named, witnesses)
+    report.findings += findings
+    return report
+
+
+def _online(args: argparse.Namespace) -> Report:
+    return audit_online.check(args.url, args.vkey, args.witness, args.kept, args.keep)
+
+
+def _own_key(config: settings.Settings, folder: Path) -> str | None:
+    try:
+        return own_vkey(folder, ed25519_public(Keyring.open(config.keys).log_key()))
+    except (KeyFileError, RootKeyError):
+        print(
+            "armonika: the keyring does not open here: the log's key is taken from the log itself. Name yours with --vkey.",
+            file=sys.stderr,
+        )
+        return None
 
 
 def run(args: argparse.Namespace) -> int:
@@ -79,16 +121,15 @@ def run(args: argparse.Namespace) -> int:
     if args.proof or args.certificate:
         return _proof(args)
     try:
-        if args.url:
-            report = audit_online.check(args.url, args.vkey, args.witness, args.kept, args.keep)
-        else:
-            config = settings.load()
-            folder = args.folder or config.audit_log
-            dsn = None if args.no_database or args.folder else admin_dsn(config)
-            show = sys.stderr.isatty() and not args.json
-            report = check(folder, args.vkey or folder / "log.vkey", args.kept, dsn, show, args.from_kept)
-    except audit_online.Unreachable as error:
+        report = _online(args) if args.url else _installation(args)
+    except (audit_online.Unreachable, NoWitness) as error:
         print(f"armonika: {error}.", file=sys.stderr)
+        return 2
+    except psycopg.errors.ProgrammingError as error:
+        print(
+            f"armonika: this database holds no log of ours, or tables of it are gone: {error.diag.message_primary}.",
+            file=sys.stderr,
+        )
         return 2
     except (OSError, UnicodeError, KeyFileError, psycopg.OperationalError) as error:
         print(
@@ -108,10 +149,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _proof(args: argparse.Namespace) -> int:
     try:
-        vkey = (args.vkey or settings.load().audit_log / "log.vkey").read_text()
-        witnesses = [line for line in args.witness.read_text().splitlines() if line.strip()] if args.witness else []
+        vkey = read_file(args.vkey or settings.load().audit_log / "log.vkey", MOST_VKEYS).decode()
+        witnesses = witness_keys(args.witness)
         if args.certificate:
-            certified = certificate.verify(args.certificate.read_text(), vkey, witnesses)
+            certified = certificate.verify(read_file(args.certificate, MOST_CERTIFICATE).decode(), vkey, witnesses)
             proven = certified.proven
             keys = (
                 ", ".join(f"{key['compartment']}/{key['epoch']} of record {key['record']}" for key in certified.keys)
@@ -119,7 +160,10 @@ def _proof(args: argparse.Namespace) -> int:
             )
             print(f"Certified: {certified.subject} erased at {certified.at}; keys destroyed: {keys}.")
         else:
-            proven = verify_proof(args.proof.read_text(), vkey, witnesses)
+            proven = verify_proof(read_file(args.proof, MOST_NOTE).decode(), vkey, witnesses)
+    except NoWitness as error:
+        print(f"armonika: {error}.", file=sys.stderr)
+        return 2
     except (OSError, UnicodeError) as error:
         print(f"armonika: cannot verify: {error}. Name the log's key with --vkey.", file=sys.stderr)
         return 2
@@ -129,14 +173,19 @@ def _proof(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({"proven": True, **asdict(proven)}, ensure_ascii=False, indent=1))
     else:
-        seen = (
-            ", ".join(f"{name} at {datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC" for name, at in proven.cosigned)
-            or "no witness asked for"
-        )
+        seen = ", ".join(f"{name} at {_moment(at)}" for name, at in proven.cosigned) or "no witness asked for"
         print(
             f"Proven: entry {proven.index} of {proven.size} in {proven.origin}. Cosigned: {seen}.\n{json.dumps(proven.entry, ensure_ascii=False, indent=1)}"
         )
     return 0
+
+
+def _moment(at: int) -> str:
+    """POSIX seconds as a date, or as they are when no calendar has them."""
+    try:
+        return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except (ValueError, OverflowError, OSError):
+        return f"second {at}"
 
 
 def _certificate(subject: UUID | None, record: UUID | None) -> int:

@@ -8,7 +8,9 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from armonika.trust.audit.files import MOST_NOTE, MOST_VKEYS, read_file
 from armonika.trust.audit.verify import Report
+from armonika.trust.audit.verify_proof import witness_keys
 from armonika.trust.audit.verify_tiles import verify_tiles
 
 _MOST_BYTES = 1 << 20
@@ -43,11 +45,11 @@ def _older(kept: Path | None, keep: Path | None) -> bytes | None:
     if kept is not None and kept == keep and not kept.exists():
         print(f"armonika: {kept} is not there: this is the first look. What the log was before is not compared.", file=sys.stderr)
         return None
-    return kept.read_bytes() if kept else None
+    return read_file(kept, MOST_NOTE) if kept else None
 
 
 def check(url: str, vkey: Path | None, witness: Path | None, kept: Path | None, keep: Path | None) -> Report:
-    """One look at the log. `keep` gets the checkpoint when nothing was found, for the next look. Raises Unreachable, OSError, UnicodeError."""
+    """One look at the log. `keep` gets the checkpoint when nothing was found, for the next look. Raises Unreachable, OSError, UnicodeError, NoWitness."""
     if not url.startswith(("http://", "https://")):
         raise Unreachable("name the log with http:// or https://")
     if vkey is None:
@@ -55,8 +57,8 @@ def check(url: str, vkey: Path | None, witness: Path | None, kept: Path | None, 
             "armonika: the log's key is taken from the log itself. Keep log.vkey and name it with --vkey next time.",
             file=sys.stderr,
         )
-    key = vkey.read_text() if vkey else (fetch(url, "log.vkey") or b"").decode(errors="replace")
-    witnesses = [line for line in witness.read_text().splitlines() if line.strip()] if witness else []
+    key = read_file(vkey, MOST_VKEYS).decode() if vkey else (fetch(url, "log.vkey") or b"").decode(errors="replace")
+    witnesses = witness_keys(witness)
     checkpoint = fetch(url, "checkpoint")
     if checkpoint is None or not key:
         raise Unreachable(f"{url} is no log: it has no checkpoint or no log.vkey")

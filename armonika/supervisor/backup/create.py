@@ -23,6 +23,7 @@ from armonika.store.embedded import binaries
 from armonika.store.private_files import write_private
 from armonika.store.users import make_reachable, user_for
 from armonika.supervisor.backup.catalogue import BASE, LOG, Backup, BackupError, Catalogue, sha256_of
+from armonika.supervisor.backup.log_files import each
 from armonika.trust import archive, crypto
 from armonika.trust.keys import Keyring
 from armonika.trust.keys.keyring import alone
@@ -162,7 +163,7 @@ class Pipe:
 
 @contextmanager
 def _copied(log: Path) -> Iterator[IO[bytes]]:
-    """The audit log's folder as a tar stream, made while it is read. Its files are only ever added or replaced whole."""
+    """The audit log's folder as a tar stream, made while it is read. Its files are added, replaced whole, or give way to a full one."""
     reader, writer = os.pipe()
     faults: list[BaseException] = []
 
@@ -170,7 +171,7 @@ def _copied(log: Path) -> Iterator[IO[bytes]]:
         try:
             with os.fdopen(writer, "wb") as out, tarfile.open(fileobj=out, mode="w|") as tar:
                 if log.exists():
-                    tar.add(log, arcname="log")
+                    each(log, lambda path: tar.add(path, arcname=str("log" / path.relative_to(log)), recursive=False))
         except (OSError, tarfile.TarError) as error:
             faults.append(error)
 

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from psycopg.rows import dict_row
 
 from armonika.policy.model import Policy
 from armonika.settings import Settings
 from armonika.supervisor.backup.catalogue import Backup, BackupError, Catalogue
 from armonika.supervisor.backup.restore import restore
-from armonika.trust.audit.verify import verify
+from armonika.trust.audit.verify import own_vkey, verify
+from armonika.trust.audit.verify_rows import DatabaseRows
+from armonika.trust.crypto import ed25519_public
 from armonika.trust.keys import Keyring
 from armonika.trust.vault.envelope import Envelope
 from armonika.trust.vault.errors import VaultError
@@ -54,8 +55,11 @@ def drill(
         say("Comparing with the running system …")
         with psycopg.connect(admin_dsn) as live, psycopg.connect(restored_dsn) as copy:
             records = _same(live, copy, backup)
-            keys = _open(Keyring.open(restored.keys), policy, copy)
-        found.append(Drilled(backup.backup_id, records, keys, _log(restored.audit_log, restored_dsn)))
+            ring = Keyring.open(restored.keys)
+            keys = _open(ring, policy, copy)
+        found.append(
+            Drilled(backup.backup_id, records, keys, _log(restored.audit_log, restored_dsn, ed25519_public(ring.log_key())))
+        )
 
     try:
         restore(config, policy, kept, backup, home, say=say, look=look)
@@ -103,13 +107,9 @@ def _open(ring: Keyring, policy: Policy, copy: psycopg.Connection[Any]) -> int:
     return len(rows)
 
 
-def _log(folder: Path, dsn: str) -> int:
-    with psycopg.connect(dsn, row_factory=dict_row) as connection:
-        report = verify(
-            folder,
-            (folder / "log.vkey").read_text(),
-            lambda first, count: connection.execute("SELECT * FROM vault.leaves(%s, %s)", (first, count)).fetchall(),
-        )
+def _log(folder: Path, dsn: str, public: bytes) -> int:
+    with psycopg.connect(dsn) as connection:
+        report = verify(folder, own_vkey(folder, public), DatabaseRows(connection).rows)
     if report.findings:
         raise BackupError(f"The audit log of the copy is not whole: {report.findings[0]}.")
     return report.entries

@@ -19,7 +19,8 @@ import psycopg
 from armonika.store import partitions
 from armonika.supervisor.backup.catalogue import BackupError
 from armonika.trust.audit import register
-from armonika.trust.audit.verify import Broken, entries, read_checkpoint
+from armonika.trust.audit.files import MOST_NOTE, read_beneath
+from armonika.trust.audit.verify import Broken, entries, makes, own_vkey, read_checkpoint
 
 _PAGE = 1000
 
@@ -36,7 +37,7 @@ def replay(log: Path, admin_dsn: str, public: bytes) -> Replayed:
     """Replays log and register from the folder `log`. Raises BackupError when they are not whole: serving would then break a promise."""
     try:
         with psycopg.connect(admin_dsn, autocommit=True) as connection:
-            done = Replayed(_entries(connection, log), _ended(connection, log, public))
+            done = Replayed(_entries(connection, log, public), _ended(connection, log, public))
             # Numbers go on after the last that was ever given, also when a crash came between a replay and this; only the owner of the sequences may say so.
             for sequence, newest in (
                 ("vault.audit_number", "SELECT max(audit_id) FROM vault.audit"),
@@ -58,10 +59,10 @@ def replay(log: Path, admin_dsn: str, public: bytes) -> Replayed:
         raise
 
 
-def _entries(connection: psycopg.Connection[Any], log: Path) -> int:
+def _entries(connection: psycopg.Connection[Any], log: Path, public: bytes) -> int:
     if not (log / "checkpoint").exists():
         return 0
-    _, size, _ = read_checkpoint((log / "checkpoint").read_bytes(), (log / "log.vkey").read_text())
+    _, size, root = read_checkpoint(read_beneath(log, "checkpoint", MOST_NOTE), own_vkey(log, public))
     row = connection.execute("SELECT size FROM vault.seal_state").fetchone()
     assert row is not None
     at = int(row[0])
@@ -74,6 +75,8 @@ def _entries(connection: psycopg.Connection[Any], log: Path) -> int:
         if kept is None or bytes(kept[0]) != hashlib.sha256(b"\x00" + last).digest():
             raise Broken(f"entry {at - 1} of the database is not that of the log")
     begin = at // 256 * 256
+    # Before the first of them counts: whoever could write the folder could otherwise write history, and the sealer would sign it.
+    makes(log, size, root, begin)
     back, following = 0, islice(entries(log, size, begin), at - begin, None)
     while page := list(islice(following, _PAGE)):
         if back % 1_000_000 == 0:

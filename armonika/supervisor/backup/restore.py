@@ -20,6 +20,7 @@ from armonika.settings import Settings
 from armonika.store.embedded import DatabaseError, Embedded
 from armonika.store.private_files import read_private, write_private
 from armonika.store.users import user_for
+from armonika.supervisor.backup import log_files
 from armonika.supervisor.backup.catalogue import BASE, LOG, Backup, BackupError, Catalogue
 from armonika.supervisor.backup.create import Pipe, key_pair, place, wal_place
 from armonika.supervisor.backup.replay import Replayed, replay
@@ -71,7 +72,7 @@ def restore(config: Settings, policy: Policy, kept: Catalogue, backup: Backup, h
             (home / "unpacked" / "log").rename(target.audit_log)
         shutil.rmtree(home / "unpacked", ignore_errors=True)
     else:
-        shutil.copytree(log, target.audit_log)
+        log_files.copy(log, target.audit_log)
     _segments(kept, private, backup, home / "wal")
     _keys(config, target)
     return _recover(target, policy, until, say, look)

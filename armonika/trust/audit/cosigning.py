@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import re
-from collections.abc import Callable
+import socket
+import threading
+from collections.abc import Callable, Sequence
 
+from armonika.trust import crypto
+from armonika.trust.audit import verify_proof
 from armonika.trust.audit.proofs import Fetch, Tiles
 from armonika.trust.audit.tree import ProofError
 
-SECONDS = 2.0
+SECONDS, LONGEST = 2.0, 5.0
+"""How long each answer of the network, and how long a whole request may take."""
 MOST_BYTES = 16384
 _TRIES = 3
 _LINES = re.compile(r"(?:\u2014 [^\s+]+ (?:[A-Za-z0-9+/]{4})+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?\n)+")
@@ -18,24 +24,38 @@ Post = Callable[[bytes], tuple[int, bytes]]
 """Sends a body to the witness's `add-checkpoint` over an authenticated channel; status and body of its answer. Raises OSError, HTTPException."""
 
 
-def post(connect: Callable[[], http.client.HTTPConnection]) -> Post:
-    """Over connections of `connect`, one a request."""
+def post(connect: Callable[[], http.client.HTTPConnection], longest: float = LONGEST) -> Post:
+    """Over connections of `connect`, one a request, `longest` seconds each: who sends a byte now and then must not hold up sealing."""
 
     def send(body: bytes) -> tuple[int, bytes]:
         connection = connect()
+        watch = threading.Timer(longest, _cut, (connection,))
+        watch.daemon = True
+        watch.start()
         try:
             connection.request("POST", "/add-checkpoint", body)
             response = connection.getresponse()
             return response.status, response.read(MOST_BYTES)
         finally:
+            watch.cancel()
             connection.close()
 
     return send
 
 
-def cosignatures(ask: Post, note: bytes, fetch: Fetch, known: int) -> tuple[bytes, int] | None:
+def _cut(connection: http.client.HTTPConnection) -> None:
+    if connection.sock is not None:
+        with contextlib.suppress(OSError):
+            # Of the plain socket: the reader is in the middle of what TLS would end.
+            socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
+
+
+def cosignatures(
+    ask: Post, note: bytes, fetch: Fetch, known: int, keys: Sequence[str] = (), told: Callable[[str], object] = len
+) -> tuple[bytes, int] | None:
     """The witness's signature lines for `note` and the size that it now knows; None when it does not answer or refuses. `known` is the size that
-    it is believed to have cosigned last: when it says another (409), that one is taken."""
+    it is believed to have cosigned last: when it says another (409), that one is taken. With its verifier `keys` only lines that they verify are taken.
+    `told` hears why it refused."""
     size = int(note.split(b"\n")[1])
     for _ in range(_TRIES):
         try:
@@ -48,11 +68,34 @@ def cosignatures(ask: Post, note: bytes, fetch: Fetch, known: int) -> tuple[byte
         except (OSError, http.client.HTTPException):
             return None
         if status == 200:
-            return (said, size) if _readable(said, note) else None
-        if status != 409 or not said.strip().isdigit() or int(said) > size:
+            if _readable(said, note) and _signed(said, note, keys):
+                return said, size
+            told("what the witness answered are not its signatures of this checkpoint")
+            return None
+        if status != 409 or not said.strip().isdigit() or len(said.strip()) > 20:
+            told(f"the witness answers {status} to a checkpoint of {size} entries")
             return None
         known = int(said)
+        if known > size:
+            told(
+                f"the witness has cosigned {known} entries and this log has {size}: it was put back, or is another. Run `armonika audit verify`"
+            )
+            return None
     return None
+
+
+def _signed(said: bytes, note: bytes, keys: Sequence[str]) -> bool:
+    """Whether these lines are of the witness's keys and nobody else's (c2sp.org/tlog-witness: others are not taken over)."""
+    if not keys:
+        return True
+    body = note.decode().partition("\n\n")[0] + "\n"
+    origin, size, root = body.split("\n")[:3]
+    lines = said.decode().splitlines()
+    try:
+        verify_proof.cosignatures(body, lines, origin, int(size), base64.b64decode(root), keys)
+    except (verify_proof.ProofRefused, crypto.Unauthentic, ValueError):
+        return False
+    return len(lines) == len(keys)
 
 
 def _readable(said: bytes, note: bytes) -> bool:

@@ -9,6 +9,7 @@ import base64
 from collections.abc import Callable
 from pathlib import Path
 
+from armonika.trust.audit.files import MOST_NOTE, read_beneath
 from armonika.trust.audit.tiles import WIDTH, tile_path
 from armonika.trust.audit.tree import ProofError, leaf_hash, node_hash
 
@@ -21,7 +22,7 @@ def folder(path: Path) -> Fetch:
 
     def fetch(name: str) -> bytes | None:
         try:
-            return (path / name).read_bytes()
+            return read_beneath(path, name, MOST_NOTE)
         except OSError:
             return None
 

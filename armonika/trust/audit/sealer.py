@@ -6,7 +6,7 @@ are made again from the leaf rows. A second sealer finds another tree size (AR40
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import psycopg
 from armonika.trust import crypto
 from armonika.trust.audit import entry, note, proofs, tiles
 from armonika.trust.audit.cosigning import Post, cosignatures
+from armonika.trust.audit.files import read_file
 from armonika.trust.audit.tiles import WIDTH
 from armonika.trust.audit.tree import Frontier, ProofError, leaf_hash
 from armonika.trust.audit.verify import Broken, read_checkpoint
@@ -34,17 +35,25 @@ class AnotherSealer(SealerError):
 
 
 class Sealer:
-    """One sealer over one database and one folder."""
+    """One sealer over one database and one folder. `keys` gives the witness's verifier keys where they are known; `refusal` says why it did not cosign last."""
 
     def __init__(
-        self, connection: psycopg.Connection[Any], folder: Path, origin: str, private: bytes, witness: Post | None = None
+        self,
+        connection: psycopg.Connection[Any],
+        folder: Path,
+        origin: str,
+        private: bytes,
+        witness: Post | None = None,
+        keys: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         self._connection, self._folder, self._origin, self._private = connection, folder, origin, private
-        self._witness, self._cosigned, self._note = witness, 0, b""
+        self._witness, self._keys, self._cosigned, self._note = witness, keys, 0, b""
+        self.refusal = ""
         self._frontier = Frontier()
         self._levels: list[list[bytes]] = [[]]
         self._bundle: list[bytes] = []
         self._files: list[tuple[Path, bytes]] = []
+        self._trusted = 0
 
     def load(self) -> int:
         """Rebuilds the state and makes files that are missing. Returns the tree's size.
@@ -54,6 +63,7 @@ class Sealer:
         """
         tiles.write(self._folder / "log.vkey", f"{note.vkey(self._origin, crypto.ed25519_public(self._private))}\n".encode())
         signed = self._signed()
+        self._trusted = signed[0]
         at = self._resume(*signed)
         while True:
             # No page reaches over the end of the signed log: there its root is compared.
@@ -80,6 +90,7 @@ class Sealer:
             )
         self._write_edge()
         self._checkpoint()
+        tiles.tidy(self._folder)
         return at
 
     def _signed(self) -> tuple[int, bytes]:
@@ -138,6 +149,8 @@ class Sealer:
                 self._bundle = []
                 self._full_tile(0, number, rebuild)
         tiles.write_all(self._files)
+        for path, _ in self._files:
+            tiles.drop_partial(path)
         self._files = []
 
     def _full_tile(self, level: int, number: int, rebuild: bool) -> None:
@@ -152,8 +165,17 @@ class Sealer:
 
     def _keep(self, name: str, content: bytes, rebuild: bool) -> None:
         path = self._folder / name
-        if not (rebuild and path.exists()):
+        if not (rebuild and self._lies_there(path, content)):
             self._files.append((path, content))
+
+    def _lies_there(self, path: Path, content: bytes) -> bool:
+        if self._frontier.size <= self._trusted:
+            return path.exists()
+        # What lies beyond the signed log may be of entries that the database lost before they were signed.
+        try:
+            return read_file(path, len(content)) == content
+        except OSError:
+            return False
 
     def _write_edge(self) -> None:
         number = self._frontier.size // WIDTH
@@ -175,9 +197,12 @@ class Sealer:
             return False
         if self._cosigned == size and size:
             return True
-        found = cosignatures(self._witness, self._note, proofs.folder(self._folder), self._cosigned)
+        said: list[str] = []
+        found = cosignatures(self._witness, self._note, proofs.folder(self._folder), self._cosigned, self._keys(), said.append)
         if found is None:
+            self.refusal = said[0] if said else self.refusal
             return False
+        self.refusal = ""
         lines, self._cosigned = found
         tiles.write(self._folder / "checkpoint", self._note + lines)
         return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -43,6 +44,22 @@ def write_all(files: Sequence[tuple[Path, bytes]]) -> None:
             done.result()
     for folder in folders:
         _sync(folder)
+
+
+def drop_partial(path: Path) -> None:
+    """Removes the partial tiles or bundles of a full one, which is durable: a partial of each second would otherwise outgrow the log many times over
+    (c2sp.org/tlog-tiles allows it)."""
+    shutil.rmtree(path.with_name(f"{path.name}.p"), ignore_errors=True)
+
+
+def tidy(folder: Path) -> None:
+    """Drops what a crash left, or a time that kept all of them: partials beside their full tile or bundle."""
+    for here, below, names in os.walk(folder / "tile"):
+        there = set(names)
+        for name in below:
+            if name.endswith(".p") and name[:-2] in there:
+                drop_partial(Path(here, name[:-2]))
+        below[:] = [name for name in below if not name.endswith(".p")]
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -11,9 +11,11 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from armonika.trust import crypto
+from armonika.trust.audit.files import MOST_VKEYS, read_file
 
 _MAGIC = "c2sp.org/tlog-proof@v1"
 MAX_CHARACTERS = 200_000
@@ -21,6 +23,10 @@ MAX_CHARACTERS = 200_000
 
 class ProofRefused(Exception):
     """The proof proves nothing; the message says what is wrong."""
+
+
+class NoWitness(Exception):
+    """A file of witness keys holds none that can be used; the message says what is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,21 @@ class Proven:
     cosigned: list[tuple[str, int]]
 
 
+def witness_keys(path: Path | None) -> list[str]:
+    """The verifier keys of a file, a line each. Raises OSError, UnicodeError and NoWitness: a file without a key would demand nothing."""
+    if path is None:
+        return []
+    keys = [line for line in read_file(path, MOST_VKEYS).decode().split("\n") if line.strip()]
+    try:
+        for key in keys:
+            _vkey(key, b"\x04\x06")
+    except (ValueError, ProofRefused):
+        raise NoWitness(f"{path} holds a line that is no verifier key of a witness") from None
+    if not keys:
+        raise NoWitness(f"{path} holds no verifier key of a witness")
+    return keys
+
+
 def verify_proof(text: str, log_vkey: str, witness_vkeys: Sequence[str] = ()) -> Proven:
     """Raises ProofRefused unless everything holds and every named witness has cosigned."""
     try:
@@ -45,7 +66,7 @@ def verify_proof(text: str, log_vkey: str, witness_vkeys: Sequence[str] = ()) ->
 
 
 def _verify(text: str, log_vkey: str, witness_vkeys: Sequence[str]) -> Proven:
-    if len(text) > MAX_CHARACTERS or "\r" in text:
+    if len(text) > MAX_CHARACTERS or any(letter < " " and letter != "\n" for letter in text):
         raise ProofRefused("this is no proof file, or it is damaged")
     head, _, checkpoint = text.partition("\n\n")
     rows = head.split("\n")
@@ -56,10 +77,10 @@ def _verify(text: str, log_vkey: str, witness_vkeys: Sequence[str]) -> Proven:
     body, separator, signatures = checkpoint.partition("\n\n")
     body += "\n"
     parts = body.split("\n")
-    if not separator or len(parts) < 4:
+    if not separator or len(parts) < 4 or not signatures.endswith("\n"):
         raise ProofRefused("the checkpoint is cut off")
     origin, size, root = parts[0], _decimal(parts[1]), _hash(parts[2])
-    lines = [line for line in signatures.split("\n") if line]
+    lines = signatures[:-1].split("\n")
     name, kind, public = _vkey(log_vkey, b"\x01")
     if origin != name:
         raise ProofRefused("the checkpoint is of another log")
@@ -85,6 +106,8 @@ def cosignatures(
 
         def check(blob: bytes, mark: bytes = mark, key: bytes = key, witness: str = witness, at: list[int] = at) -> None:
             at[0] = int.from_bytes(blob[:8], "big")
+            if not 0 < at[0] < 1 << 63:
+                raise ProofRefused(f"the time of the witness {witness} is none")
             if mark == b"\x04":
                 crypto.ed25519_verify(key, blob[8:], b"cosignature/v1\ntime " + str(at[0]).encode() + b"\n" + body.encode())
             else:
@@ -105,7 +128,9 @@ def _signed(lines: list[str], name: str, kind: bytes, public: bytes, check: Any)
     for line in lines:
         mark, signer, value = line.split(" ")
         blob = base64.b64decode(value, validate=True)
-        if mark == "\u2014" and signer == name and blob[:4] == identity:
+        if mark != "\u2014" or not signer or len(blob) < 5:
+            raise ProofRefused("a signature line of the checkpoint cannot be read")
+        if signer == name and blob[:4] == identity:
             check(blob[4:])
             signed = True
     return signed
@@ -123,7 +148,7 @@ def _vkey(text: str, kinds: bytes) -> tuple[str, bytes, bytes]:
 
 
 def _decimal(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or str(int(text[:20])) != text:
+    if not text.isascii() or not text.isdigit() or str(int(text[:20])) != text or int(text) >= 1 << 63:
         raise ProofRefused("a number is not canonical")
     return int(text)
 

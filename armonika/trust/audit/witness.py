@@ -7,15 +7,17 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from armonika.store.private_files import read_private, write_private
+from armonika.store.private_files import KeyFileError, read_private, write_private
 from armonika.trust import crypto
 from armonika.trust.audit import cosign, tiles
+from armonika.trust.audit.files import MOST_NOTE, MOST_VKEYS, read_beneath, read_file
 from armonika.trust.audit.tree import ProofError, verify_consistency
-from armonika.trust.audit.verify import Broken, read_checkpoint
+from armonika.trust.audit.verify import Broken, read_checkpoint, verifier_key
 
 TEXT, SIZE = "text/plain; charset=utf-8", "text/x.tlog.size"
 MOST_BYTES, MOST_LINES = 65536, 63
@@ -32,8 +34,13 @@ class Witness:
         if not path.exists():
             made = {"ed25519": crypto.ed25519_generate()[0], "mldsa44": crypto.mldsa44_generate()[0]}
             write_private(path, json.dumps({part: base64.b64encode(seed).decode() for part, seed in made.items()}).encode())
-        held = json.loads(read_private(path))
-        self._ed25519, self._mldsa44 = base64.b64decode(held["ed25519"]), base64.b64decode(held["mldsa44"])
+        try:
+            held = json.loads(read_private(path))
+            self._ed25519, self._mldsa44 = (base64.b64decode(held[part], validate=True) for part in ("ed25519", "mldsa44"))
+        except (ValueError, KeyError, TypeError):
+            raise KeyFileError(
+                f"{path} is damaged. Put it back from a copy, or verifiers must take new keys; nothing was changed."
+            ) from None
 
     def vkeys(self) -> str:
         """Both verifier keys, a line each (`witness.vkey`)."""
@@ -42,8 +49,12 @@ class Witness:
 
     def checkpoint(self, origin_hash: str) -> bytes | None:
         """The last cosigned checkpoint of the log whose origin has this SHA-256 in hex."""
-        path = self._folder / f"{origin_hash}.checkpoint"
-        return path.read_bytes() if len(origin_hash) == 64 and origin_hash.isalnum() and path.exists() else None
+        if not re.fullmatch("[0-9a-f]{64}", origin_hash):
+            return None
+        try:
+            return read_beneath(self._folder, f"{origin_hash}.checkpoint", MOST_NOTE)
+        except FileNotFoundError:
+            return None
 
     def add_checkpoint(self, body: bytes, now: int) -> tuple[int, str, bytes]:
         """Status, content type and body of the answer to a POST of add-checkpoint."""
@@ -75,10 +86,12 @@ class Witness:
         self, origin: str, old: int, size: int, root: bytes, proof: list[bytes], raw: bytes, now: int
     ) -> tuple[int, str, bytes]:
         name = hashlib.sha256(origin.encode()).hexdigest()
-        kept = self.checkpoint(name)
         known_size, known_root = 0, _EMPTY
-        if kept is not None:
-            _, known_size, known_root = read_checkpoint(kept, self._logs[origin])
+        try:
+            if (kept := self.checkpoint(name)) is not None:
+                _, known_size, known_root = read_checkpoint(kept, self._logs[origin])
+        except (OSError, Broken):
+            return 500, TEXT, b"what was cosigned last cannot be read here: nothing is cosigned\n"
         if old != known_size:
             return 409, SIZE, f"{known_size}\n".encode()
         if (size == 0 and root != _EMPTY) or (old == 0 and proof):
@@ -104,6 +117,26 @@ class Witness:
             yield
         finally:
             os.close(descriptor)
+
+
+def trusted_key(folder: Path, known: Path) -> str:
+    """The log's verifier key that this witness trusts: the first that it was given, kept in its own folder. Another one that `known` names later is not
+    believed: who can write the log's folder would choose it. Raises OSError, and KeyFileError for what is no key."""
+    kept = folder / "log.vkey"
+    if not kept.exists():
+        named = read_file(known, MOST_VKEYS)
+        _checked(named, known)
+        tiles.write(kept, named)
+    return _checked(read_file(kept, MOST_VKEYS), kept)
+
+
+def _checked(raw: bytes, path: Path) -> str:
+    try:
+        text = raw.decode().strip()
+        verifier_key(text)
+    except (UnicodeDecodeError, Broken):
+        raise KeyFileError(f"{path} is no verifier key of a log; nothing was changed.") from None
+    return text
 
 
 def _decimal(text: str) -> int:

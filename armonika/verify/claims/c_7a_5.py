@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import psycopg
-from psycopg.rows import dict_row
 
-from armonika.trust.audit.verify import verify
+from armonika.trust.audit.verify import last_cosigned, own_vkey, verify
+from armonika.trust.audit.verify_rows import DatabaseRows
+from armonika.trust.crypto import ed25519_public
+from armonika.trust.keys import Keyring
 from armonika.verify.context import Context
 from armonika.verify.frame import Evidence, Sabotage
 from armonika.verify.sabotage import rows
@@ -32,13 +33,9 @@ class Claim:
             context.vault.read(context.vault.service, canary.subject, "account", ["email"], "legal", "verification")
         evidence.expect(context.rows(count, (canary.subject,))[0][0] == before + READS, "reads and entries do not count the same")
         self._sealed(context)
-
-        def held(first: int, most: int) -> list[dict[str, Any]]:
-            with context.database.cursor(row_factory=dict_row) as cursor:
-                return cursor.execute("SELECT * FROM vault.leaves(%s, %s)", (first, most)).fetchall()
-
-        folder = context.settings.audit_log
-        report = verify(folder, (folder / "log.vkey").read_text(), held)
+        folder, witnessed = context.settings.audit_log, last_cosigned(context.settings.home / "witness")
+        own = own_vkey(folder, ed25519_public(Keyring.open(context.settings.keys).log_key()))
+        report = verify(folder, own, DatabaseRows(context.database).rows, witnessed=witnessed)
         evidence.examined += report.entries
         evidence.failures += report.findings
         for statement in (
