@@ -35,13 +35,13 @@ def known_witness(path: Path) -> list[str]:
 
 
 def work(register: Register, sealer: Sealer, clock: Callable[[], float] = time.monotonic) -> bool:
-    """Writes and seals what there is, for a second at most: who never stops asking must not keep the witness from the log. Returns whether
+    """Writes and seals what there is, for a second at most, and publishes it once: who never stops asking must not keep the witness from the log. Returns whether
     something may be left."""
-    until = clock() + 1.0
-    while register.write() or sealer.seal():
-        if clock() >= until:
-            return True
-    return False
+    until, left = clock() + 1.0, False
+    while not left and (register.write() or sealer.seal(publish=False)):
+        left = clock() >= until
+    sealer.publish()
+    return left
 
 
 def main() -> None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from armonika.doors.cli import audit_online
+from armonika.doors.cli import audit, audit_online
 from armonika.doors.cli.main import main
+from armonika.trust import crypto
+from armonika.trust.audit import cosign, note
+from armonika.trust.audit.sealer import Sealer
+from tests.audit.rows import Rows
 
 
 @pytest.fixture(autouse=True)
@@ -123,3 +129,59 @@ def test_a_kept_checkpoint_that_is_not_there_is_told(tmp_path: Path, capsys: pyt
     assert "first look" in capsys.readouterr().err
     mine.write_bytes(b"kept")
     assert audit_online._older(mine, mine) == b"kept"
+
+
+@pytest.fixture
+def installed(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A log of 300 entries in an installation whose keyring opens, and whose witness has cosigned all of it."""
+    folder, key = home / "home" / "log", bytes(range(32))
+    rows = Rows(200)
+    sealer = Sealer(rows, folder, "armonika.test/audit", key)  # type: ignore[arg-type]
+    sealer.load()
+    sealer.seal()
+    (home / "older").write_bytes((folder / "checkpoint").read_bytes())
+    rows.count = 300
+    sealer.seal()
+    (home / "home" / "witness").mkdir()
+    (home / "home" / "witness" / f"{'0' * 64}.checkpoint").write_bytes((folder / "checkpoint").read_bytes())
+    monkeypatch.setattr(audit.Keyring, "open", lambda _: SimpleNamespace(log_key=lambda: key))
+    return home
+
+
+def verified(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
+    return main(["audit", "verify", "--no-database", *words]), capsys.readouterr().out
+
+
+def test_a_log_that_was_put_back_behind_its_witness_is_found(installed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert verified(capsys)[0] == 0
+    (installed / "home/log/checkpoint").write_bytes((installed / "older").read_bytes())
+    status, said = verified(capsys)
+    assert status == 1
+    assert "the witness cosigned has 300 entries, this log 200; entry 200 is the first that is gone" in said
+
+
+def test_a_log_that_another_key_signed_is_found_whatever_its_folder_says(
+    installed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log, (forger, public) = installed / "home/log", crypto.ed25519_generate()
+    text = (log / "checkpoint").read_text().partition("\n\n")[0] + "\n"
+    (log / "log.vkey").write_text(note.vkey("armonika.test/audit", public))
+    assert verified(capsys)[0] == 1, "the key alone"
+    (log / "checkpoint").write_bytes(note.sign(text, "armonika.test/audit", forger))
+    shutil.rmtree(installed / "home/witness")
+    status, said = verified(capsys)
+    assert status == 1
+    assert "no signature of the log" in said
+    assert "not the key of this installation" in said
+    (log / "log.vkey").unlink()
+    assert verified(capsys)[0] == 1
+
+
+def test_a_folder_that_no_witness_signed_and_a_file_without_keys(installed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither is passed over: who names a witness wants its signature."""
+    keys = installed / "witness.vkey"
+    keys.write_text("")
+    assert verified(capsys, "--witness", str(keys))[0] == 2
+    keys.write_text(cosign.vkey("w.example", cosign.ED25519, crypto.ed25519_generate()[1]))
+    status, said = verified(capsys, "--witness", str(keys))
+    assert (status, "has not cosigned" in said) == (1, True)

@@ -78,6 +78,21 @@ def test_every_size_has_its_tiles_bundles_and_checkpoint(tmp_path: Path) -> None
     assert at_once["tile/0/003"] == b"".join(leaves[768:1024])
 
 
+def test_what_is_sealed_is_published_once(tmp_path: Path) -> None:
+    rows = Rows(0)
+    one = opened(rows, tmp_path)
+    before = (tmp_path / "checkpoint").read_bytes()
+    for rows.count in (100, 300, 301):
+        assert one.seal(publish=False)
+    assert (tmp_path / "checkpoint").read_bytes() == before
+    one.publish()
+    whole(tmp_path, 301)
+    assert not list(tmp_path.glob("tile/0/000.p/*"))
+    (tmp_path / "checkpoint").unlink()
+    one.publish()
+    assert not (tmp_path / "checkpoint").exists(), "nothing new, nothing written"
+
+
 def test_partials_go_when_the_full_one_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One a second would outgrow the log a hundred times. What a reader with an older checkpoint asks for is in the full one."""
     made = grown(tmp_path / "a", range(1, 1031, 7))

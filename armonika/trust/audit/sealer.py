@@ -53,7 +53,7 @@ class Sealer:
         self._levels: list[list[bytes]] = [[]]
         self._bundle: list[bytes] = []
         self._files: list[tuple[Path, bytes]] = []
-        self._trusted = 0
+        self._trusted, self._unpublished = 0, False
 
     def load(self) -> int:
         """Rebuilds the state and makes files that are missing. Returns the tree's size.
@@ -117,8 +117,9 @@ class Sealer:
         self._levels, self._frontier = levels, Frontier(at, edge[::-1])
         return at
 
-    def seal(self) -> int:
-        """Seals what is committed and not sealed yet. Returns how many entries."""
+    def seal(self, *, publish: bool = True) -> int:
+        """Seals what is committed and not sealed yet. Returns how many entries. Who seals again at once need not publish in between: a checkpoint that
+        stands for a moment alone is never seen with the witness's signatures."""
         rows = self._connection.execute(f"SELECT {_SELECT} FROM vault.unsealed(%s)", (BATCH,), binary=True).fetchall()
         if not rows:
             return 0
@@ -134,9 +135,17 @@ class Sealer:
                 raise AnotherSealer("another sealer is at work on this log") from None
             raise
         self._extend(encoded, hashed)
-        self._write_edge()
-        self._checkpoint()
+        self._unpublished = True
+        if publish:
+            self.publish()
         return len(rows)
+
+    def publish(self) -> None:
+        """Writes the checkpoint of what was sealed since the last one, and the tiles that it needs."""
+        if self._unpublished:
+            self._write_edge()
+            self._checkpoint()
+            self._unpublished = False
 
     def _extend(self, encoded: Sequence[bytes], hashed: Sequence[bytes], *, rebuild: bool = False) -> None:
         for content, leaf in zip(encoded, hashed, strict=True):
