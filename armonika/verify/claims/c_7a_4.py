@@ -16,7 +16,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from armonika.settings import CHECKOUT
 from armonika.trust import crypto
 from armonika.trust.keys import Keyring
-from armonika.verify import access, staff
+from armonika.verify import access, rights, staff
 from armonika.verify.context import Context
 from armonika.verify.frame import Evidence, Sabotage
 from armonika.verify.sabotage import Plant, rows
@@ -41,6 +41,19 @@ CREATES = (
     "ARRAY[3]::smallint[], ARRAY[1]::smallint[], ARRAY[%s]::int[], ARRAY[%s::bytea], ARRAY[1], ARRAY[%s::bytea], '{}'::int[], '{}'::smallint[], '{}'::int[], '{}'::bytea[], '{}'::text[])"
 )
 
+CATALOGUE = {
+    "a door may write to a table": "GRANT INSERT ON vault.session TO armonika_console",
+    "a superuser's door": "ALTER ROLE armonika_vault SUPERUSER",
+    "a function with a superuser's rights": "CREATE FUNCTION public.peek() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS 'SELECT count(*) FROM vault.session'",
+    "a function that takes names from where its caller likes": "ALTER FUNCTION vault.whoami RESET search_path",
+    "a role that reads everything": "GRANT pg_read_all_data TO armonika_vault",
+    "a guard is switched off": "UPDATE pg_trigger SET tgenabled = 'D' WHERE tgrelid = 'vault.tombstone'::regclass AND tgname = 'keep'",
+    "a rule of services is wider in the database than in the policy": "INSERT INTO vault.rule SELECT vault.policy_in_force(), r.id, p.id, d.id, o.id, 'all', 1 FROM vault.role r, "
+    "vault.purpose p, vault.dataset d, vault.operation o WHERE r.name = 'integration' AND p.name = 'provide' AND d.name = 'staff' AND o.name = 'read'",
+    "a door may open another compartment": "INSERT INTO vault.door_compartment SELECT vault.policy_in_force(), 'site', c.id, 'full' FROM vault.compartment c WHERE c.name = 'staff'",
+}
+"""What a try as each door does not show (armonika/verify/rights.py)."""
+
 
 class Claim:
     """As each door's own role: no table, no function but its own, no way into another organisation. As each role of staff: nothing before the second
@@ -49,6 +62,8 @@ class Claim:
 
     claim, hours = "7a.4", 24
     skip = False
+    catalogue_alone = False
+    """Planted: what only the catalogue shows; the rest, which takes long, is not looked at again."""
 
     def __init__(self) -> None:
         self.good: set[tuple[bytes, bytes]] = set()
@@ -59,6 +74,8 @@ class Claim:
         planted = context.database.info.transaction_status != psycopg.pq.TransactionStatus.IDLE
         with context.undone():
             doors = self._rights(context, evidence)
+            if self.catalogue_alone:
+                return evidence
             functions = self._without_factor(context, evidence)
             cells, allowed = self._matrix(context, evidence)
             self._tenants(context, evidence)
@@ -83,15 +100,12 @@ class Claim:
                 "SELECT substr(rolname, 10) FROM pg_roles WHERE rolname LIKE 'armonika\\_%%' AND rolcanlogin", ()
             )
         ]
+        passwords = Keyring.open(context.settings.keys).database_passwords()
+        rights.compared(context, evidence, set(passwords))
+        rights.rules(context, evidence)
         tables = [str(name) for (name,) in context.rows("SELECT c.oid::regclass::text FROM pg_class c WHERE c.relnamespace IN ('vault'::regnamespace, 'armonika_meta'::regnamespace, 'jobs'::regnamespace) AND c.relkind IN ('r', 'p', 'v', 'm')")]  # fmt: skip
         for door in doors:
             role = f"armonika_{door}"
-            (row,) = context.rows("SELECT rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls OR rolinherit FROM pg_roles WHERE rolname = %s", (role,))  # fmt: skip
-            evidence.expect(row == (False,), f"{role} is more than a plain role")
-            evidence.expect(
-                not context.rows("SELECT 1 FROM pg_auth_members WHERE member = %s::regrole", (role,)),
-                f"{role} is a member of another role",
-            )
             for name, may in context.rows("SELECT p.proname, has_function_privilege(%s, p.oid, 'EXECUTE') FROM pg_proc p WHERE p.pronamespace = 'vault'::regnamespace", (role,)):  # fmt: skip
                 evidence.expect(may == (door in declared.get(str(name), ())), f"{role} {'may' if may else 'may not'} call {name}")
             with access.acting_as(context, door):
@@ -395,6 +409,8 @@ class Claim:
         yield Sabotage("the second factor is skipped: reads do not ask for it", without("vault.ask", "AND s.usable"))
         yield Sabotage("a door may read a table", rows("GRANT SELECT ON vault.session TO armonika_console"))
         yield Sabotage("a door may call what is another's", rows("GRANT EXECUTE ON FUNCTION vault.create TO armonika_worker"))
+        for name, statement in CATALOGUE.items():
+            yield Sabotage(name, self._in_catalogue(statement))
         yield Sabotage(
             "organisations are not kept apart", without("vault.ask", "h.scope_org AND j.org_id = h.actor_org", "h.scope_org")
         )
@@ -422,6 +438,18 @@ class Claim:
                 f"INSERT INTO vault.staff_end (subject_id, ended_at, audit_id) VALUES ({somebody}, clock_timestamp() - interval '2 days', 1)"
             ),
         )
+
+    def _in_catalogue(self, statement: str) -> Plant:
+        @contextmanager
+        def planted(context: Context) -> Iterator[Context]:
+            self.catalogue_alone = True
+            try:
+                with context.planted(statement) as altered:
+                    yield altered
+            finally:
+                self.catalogue_alone = False
+
+        return planted
 
     @contextmanager
     def _default_password(self, context: Context) -> Iterator[Context]:
