@@ -78,14 +78,16 @@ def rules(context: Context, evidence: Evidence) -> None:
                 key = (role, rule.purpose, rule.dataset, operation, rule.scope)
                 wanted[key] = wanted.get(key, 0) | mask
     held: dict[tuple[str, ...], int] = {}
-    for *key, mask in context.rows(
+    for role, purpose, dataset, operation, scope, mask in context.rows(
         "SELECT r.name, p.name, d.name, o.name, u.scope, u.fields FROM vault.rule u JOIN vault.role r ON r.id = u.role JOIN vault.purpose p ON p.id = u.purpose "
         "JOIN vault.dataset d ON d.id = u.dataset JOIN vault.operation o ON o.id = u.operation WHERE u.policy_id = vault.policy_in_force()"
     ):
-        held[tuple(str(part) for part in key)] = held.get(tuple(str(part) for part in key), 0) | int(mask)
-    for cell in sorted(wanted.keys() | held.keys()):
+        cell = (str(role), str(purpose), str(dataset), str(operation), str(scope))
+        held[cell] = held.get(cell, 0) | int(mask)
+    for rule_of in sorted(wanted.keys() | held.keys()):
         evidence.expect(
-            wanted.get(cell) == held.get(cell), f"{'/'.join(cell)}: the rule in the database is not the one in the policy"
+            wanted.get(rule_of) == held.get(rule_of),
+            f"{'/'.join(rule_of)}: the rule in the database is not the one in the policy",
         )
     doors = {
         (str(door), str(name), str(mode))
