@@ -106,8 +106,7 @@ class Claim:
     def _sealed(self, context: Context) -> bool:
         """Waits until every entry of this moment is a leaf (it is sealed each second). What a planted state adds is not committed, and no sealer sees it."""
         ((newest,),) = context.rows("SELECT max(audit_id) FROM vault.audit")
-        own = context.database.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
-        others = "true" if own else "a.xact <> pg_current_xact_id()"
+        others = "true" if context.idle else "a.xact <> pg_current_xact_id()"
         waiting = (
             "SELECT 1 FROM vault.audit a, vault.seal_state s WHERE a.audit_id > s.settled AND a.audit_id <= %s "
             f"AND {others} AND NOT EXISTS (SELECT FROM vault.leaf l WHERE l.audit_id = a.audit_id) LIMIT 1"
