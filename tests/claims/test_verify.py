@@ -87,7 +87,6 @@ def test_what_is_packed_is_looked_into_wherever_it_begins(tmp_path: Path) -> Non
         made.writestr("a", token * 3)
     packed = gzip.compress(token.encode() * 3)
     for content in (b"head" + packed + b"tail", gzip.compress(packed), archive.getvalue(), lzma.compress(token.encode()), bz2.compress(token.encode()), zlib.compress(token.encode())):  # fmt: skip
-        assert token.encode() not in content or content[:2] == b"PK"
         assert Scanner([token]).data(content)
     (tmp_path / "edge").write_bytes(bytes((1 << 20) - 7) + token.encode())
     assert [path.name for path, *_ in Scanner([token]).files_below([tmp_path])] == ["edge"]
