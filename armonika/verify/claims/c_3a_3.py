@@ -19,6 +19,7 @@ from typing import Any
 
 from armonika.policy import Policy
 from armonika.settings import CHECKOUT
+from armonika.verify import places
 from armonika.verify.context import Context
 from armonika.verify.frame import CannotProbe, Evidence, Sabotage
 from armonika.verify.sabotage import Plant
@@ -42,7 +43,7 @@ class Claim:
     drilled: bool = False
 
     def examine(self, context: Context) -> Evidence:
-        folder = self.folder or Path(os.environ.get("ARMONIKA_BACKUPS") or context.settings.home / "backups")
+        folder = self.folder or places.backups(context)
         manifests = sorted(folder.glob("*/manifest.json"), key=lambda path: str(json.loads(path.read_text())["created_at"]))
         if not manifests:
             raise CannotProbe("no backup has been made yet: `armonika backup create` (`serve` makes one a day)")
@@ -177,7 +178,7 @@ class Claim:
 
         @contextmanager
         def planted(context: Context) -> Iterator[Context]:
-            source = Path(os.environ.get("ARMONIKA_BACKUPS") or context.settings.home / "backups")
+            source = places.backups(context)
             newest = max(source.glob("*/manifest.json"), key=lambda path: str(json.loads(path.read_text())["created_at"])).parent
             with tempfile.TemporaryDirectory() as place:
                 shutil.copytree(newest, Path(place) / newest.name)
