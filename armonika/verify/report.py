@@ -72,7 +72,7 @@ def freshened(report: dict[str, Any], now: datetime, policy: str | None = None) 
     other = policy is not None and policy != report["policy"]["sha256"]
 
     def stale(row: dict[str, Any]) -> bool:
-        return row["verdict"] == "TRUE" and (other or age > row["hours"])
+        return bool(row["verdict"] == "TRUE" and (other or age > row["hours"]))
 
     old = {row["claim"] for row in report["claims"] if stale(row)}
     claims = [row | {"verdict": "STALE"} if row["claim"] in old else row for row in report["claims"]]
