@@ -51,6 +51,19 @@ _STRAYS = (
     "OR r.rolname LIKE 'armonika\\_%%')"
 )
 
+SABOTAGES = {
+    "a door may write to a table": "GRANT INSERT ON vault.session TO armonika_console",
+    "a superuser's door": "ALTER ROLE armonika_vault SUPERUSER",
+    "a function with a superuser's rights": "CREATE FUNCTION public.peek() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS 'SELECT count(*) FROM vault.session'",
+    "a function that takes names from where its caller likes": "ALTER FUNCTION vault.whoami RESET search_path",
+    "a role that reads everything": "GRANT pg_read_all_data TO armonika_vault",
+    "a guard is switched off": "UPDATE pg_trigger SET tgenabled = 'D' WHERE tgrelid = 'vault.tombstone'::regclass AND tgname = 'keep'",
+    "a rule of services is wider in the database than in the policy": "INSERT INTO vault.rule SELECT vault.policy_in_force(), r.id, p.id, d.id, o.id, 'all', 1 FROM vault.role r, "
+    "vault.purpose p, vault.dataset d, vault.operation o WHERE r.name = 'integration' AND p.name = 'provide' AND d.name = 'staff' AND o.name = 'read'",
+    "a door may open another compartment": "INSERT INTO vault.door_compartment SELECT vault.policy_in_force(), 'site', c.id, 'full' FROM vault.compartment c WHERE c.name = 'staff'",
+}
+"""Statements that plant what a try as each door does not show."""
+
 
 def compared(context: Context, evidence: Evidence, doors: set[str]) -> None:
     """Each fault that the catalogue shows is a failure. `doors` are the doors that have a role. On the embedded server no other role may exist."""
