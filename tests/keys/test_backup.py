@@ -468,23 +468,6 @@ def test_a_copy_put_in_place_by_hand_is_replayed_by_the_start(home: House) -> No
     assert not verify_log(home.config.audit_log, (home.config.audit_log / "log.vkey").read_text()).findings
 
 
-def test_a_register_that_was_cut_off_is_written_again(home: House) -> None:
-    """Lines that are gone from its end are missed by nothing that follows: a copy restored after that would bring their people back."""
-    person = home.people(home.vault("api"))[0]
-    home.vault("api").erase(home.token, [person.subject], "provide", "integration")
-    seal(home)
-    path = home.config.audit_log / "ended.jsonl"
-    whole = path.read_bytes()
-    assert str(person.subject).encode() in whole
-    path.write_bytes(b"".join(whole.splitlines(keepends=True)[:-2]))
-    public = crypto.ed25519_public(Keyring.open(home.config.keys).log_key())
-    replay(home.config.audit_log, home.embedded.admin_dsn, public)
-    seal(home)
-    again = list(register.lines(path, public))
-    assert [line["n"] for line in again] == [json.loads(line)["n"] for line in whole.splitlines()]
-    assert replay(home.config.audit_log, home.embedded.admin_dsn, public).ended == 0
-
-
 def test_the_command_line(home: House) -> None:
     environment = {**os.environ, "ARMONIKA_HOME": str(home.config.home), "ARMONIKA_PORT": "8000"}
 

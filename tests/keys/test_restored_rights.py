@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from armonika import policy
 from armonika.policy.compile import catalogue
 from armonika.supervisor.backup import replay
 from armonika.trust import crypto
+from armonika.trust.audit import register
+from armonika.trust.keys import Keyring
 from armonika.trust.keys import provision as provision_module
 from armonika.trust.keys.provision import end_token, issue_token, provision
 from armonika.trust.vault import secret_hash
@@ -175,3 +178,20 @@ def test_files_from_before_a_rotation_open_and_are_rotated_again(home: House) ->
     assert home.value("SELECT count(*) FROM vault.epoch WHERE state = 'retired'") == 1
     home.desk.sync()
     assert home.read(home.vault("api"), person)["name"] == "N"
+
+
+def test_a_register_that_was_cut_off_is_written_again(home: House) -> None:
+    """Lines that are gone from its end are missed by nothing that follows: a copy restored after that would bring their people back."""
+    person = home.people(home.vault("api"))[0]
+    home.vault("api").erase(home.token, [person.subject], "provide", "integration")
+    seal(home)
+    path = home.config.audit_log / "ended.jsonl"
+    whole = path.read_bytes()
+    assert str(person.subject).encode() in whole
+    path.write_bytes(b"".join(whole.splitlines(keepends=True)[:-2]))
+    public = crypto.ed25519_public(Keyring.open(home.config.keys).log_key())
+    replay.replay(home.config.audit_log, home.embedded.admin_dsn, public)
+    seal(home)
+    again = list(register.lines(path, public))
+    assert [line["n"] for line in again] == [json.loads(line)["n"] for line in whole.splitlines()]
+    assert replay.replay(home.config.audit_log, home.embedded.admin_dsn, public).ended == 0
