@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from armonika.settings import Settings
-from armonika.verify.claims.c_7a_1 import TWINS, Claim, Twin, listener
+from armonika.verify.claims.c_7a_1 import Claim
 from armonika.verify.frame import Evidence
+from armonika.verify.listeners import TWINS, Twin, listener
 
 SEEN = {
     "a listener that answers plain HTTP too": "answers plain HTTP",

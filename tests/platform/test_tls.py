@@ -25,7 +25,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from armonika.client import Client
 from armonika.client.errors import ArmonikaError
-from armonika.verify.claims.c_7a_1 import NEW, OLD, TWINS, WEAK, answers_plain, shakes
+from armonika.verify.claims.c_7a_1 import NEW, OLD, WEAK, answers_plain, shakes
+from armonika.verify.listeners import TWINS
 from tests.live import CHECKOUT, Live, free_port, start, stop
 
 pytestmark = pytest.mark.timeout(240)

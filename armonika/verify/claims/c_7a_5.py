@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import shutil
 import tempfile
@@ -15,12 +14,8 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
-from armonika.trust import crypto
-from armonika.trust.audit import cosign, note
-from armonika.trust.audit.verify import Broken, read_checkpoint, verify
-from armonika.trust.audit.verify_proof import ProofRefused, cosignatures
-from armonika.trust.keys import Keyring
-from armonika.verify import accounted
+from armonika.trust.audit.verify import verify
+from armonika.verify import accounted, witnessed
 from armonika.verify.context import Context
 from armonika.verify.frame import Evidence, Sabotage
 from armonika.verify.sabotage import Plant, rows
@@ -80,7 +75,7 @@ class Claim:
         older = kept.read_bytes() if kept.exists() else None
         ((least,),) = context.rows("SELECT size FROM vault.seal_state")
         end = time.monotonic() + self.most_seconds
-        while (fault := cosigned(folder, vkey, witness, int(least))) and time.monotonic() < end:
+        while (fault := witnessed.cosigned(folder, vkey, witness, int(least))) and time.monotonic() < end:
             time.sleep(0.2)
         evidence.expect(not fault, f"the checkpoint {fault}")
         report = verify(folder, vkey, held, older)
@@ -158,10 +153,10 @@ class Claim:
             "SELECT max(audit_id) OVER () + 1000000, at - interval '1 minute', '3'::xid8, operation, granted, door, actor, role, fields, purpose, reason, policy_id FROM vault.audit LIMIT 1"
         )
         yield Sabotage("nothing seals", self._planted(lambda context, folder: None, later))
-        yield Sabotage("a checkpoint that stands still", self._planted(_still))
-        yield Sabotage("a witness that has not seen the newest checkpoint", self._planted(_unseen))
-        yield Sabotage("a witness with the log's own key", self._planted(_own_key))
-        yield Sabotage("a log that is shorter than what the witness saw", self._planted(_shorter))
+        yield Sabotage("a checkpoint that stands still", self._planted(witnessed.still))
+        yield Sabotage("a witness that has not seen the newest checkpoint", self._planted(witnessed.unseen))
+        yield Sabotage("a witness with the log's own key", self._planted(witnessed.own_key))
+        yield Sabotage("a log that is shorter than what the witness saw", self._planted(witnessed.shorter))
 
     def _planted(self, change: Callable[[Context, Path], None], *statements: str) -> Plant:
         """The log and what the witness shows of itself, through a folder in which one of them is changed; nothing is waited for long."""
@@ -182,25 +177,6 @@ class Claim:
         return planted
 
 
-def cosigned(log: Path, vkey: str, witness: Path, least: int) -> str:
-    """What is wrong with the newest checkpoint: it lacks entries, or a signature of the witness. Empty: nothing."""
-    try:
-        raw = (log / "checkpoint").read_bytes()
-        origin, size, root = read_checkpoint(raw, vkey)
-        if size < least:
-            return f"stands at {size} of {least} entries"
-        body, _, signatures = raw.decode().partition("\n\n")
-        keys = (witness / "witness.vkey").read_text().splitlines()
-        own = base64.b64decode(vkey.strip().split("+", 2)[2])[1:]
-        if any(base64.b64decode(key.split("+", 2)[2])[1:] == own for key in keys):
-            return "is cosigned with the log's own key"
-        lines = [line for line in signatures.split("\n") if line]
-        seen = cosignatures(body + "\n", lines, origin, size, root, keys)
-        return "" if len(seen) >= 2 else f"has {len(seen)} signatures of the witness, not of both its keys"
-    except (OSError, Broken, ProofRefused, crypto.Unauthentic, ValueError, IndexError) as error:
-        return f"is not the witness's too ({error})"
-
-
 def refused(context: Context, statement: str) -> bool:
     """Whether the database refuses a statement, as the administrator."""
     try:
@@ -209,34 +185,3 @@ def refused(context: Context, statement: str) -> bool:
     except psycopg.Error:
         return True
     return False
-
-
-def _still(context: Context, place: Path) -> None:
-    """The checkpoint of a moment ago in front of the log of today."""
-    log = place / "log"
-    log.unlink()
-    log.mkdir()
-    for name in ("checkpoint", "log.vkey"):
-        shutil.copy(context.settings.audit_log / name, log)
-    (log / "tile").symlink_to(context.settings.audit_log / "tile")
-
-
-def _unseen(context: Context, place: Path) -> None:
-    del context
-    kinds = ((cosign.ED25519, crypto.ed25519_public(bytes(32))), (cosign.MLDSA44, crypto.mldsa44_public(bytes(32))))
-    (place / "witness" / "witness.vkey").write_text("".join(cosign.vkey("armonika.dz/witness", *kind) + "\n" for kind in kinds))
-
-
-def _own_key(context: Context, place: Path) -> None:
-    path = place / "witness" / "witness.vkey"
-    name, _, public = (context.settings.audit_log / "log.vkey").read_text().strip().split("+", 2)
-    del name
-    mine = cosign.vkey("armonika.dz/witness", cosign.ED25519, base64.b64decode(public)[1:])
-    path.write_text("\n".join([mine, *path.read_text().splitlines()[1:]]) + "\n")
-
-
-def _shorter(context: Context, place: Path) -> None:
-    private = Keyring.open(context.settings.keys).log_key()
-    (kept,) = (place / "witness").glob("*.checkpoint")
-    origin, size = kept.read_text().split("\n", 2)[:2]
-    kept.write_bytes(note.sign(note.checkpoint(origin, int(size) + 1000, bytes(32)), origin, private))
