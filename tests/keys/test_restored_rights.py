@@ -190,14 +190,14 @@ def test_a_register_that_was_cut_off_is_written_again(another: House) -> None:
     """Lines that are gone from its end are missed by nothing that follows: a copy restored after that would bring their people back."""
     person = another.people(another.vault("api"))[0]
     another.vault("api").erase(another.token, [person.subject], "provide", "integration")
-    seal(home)
+    seal(another)
     path = another.config.audit_log / "ended.jsonl"
     whole = path.read_bytes()
     assert str(person.subject).encode() in whole
     path.write_bytes(b"".join(whole.splitlines(keepends=True)[:-2]))
     public = crypto.ed25519_public(Keyring.open(another.config.keys).log_key())
     replay.replay(another.config.audit_log, another.embedded.admin_dsn, public)
-    seal(home)
+    seal(another)
     again = {line["n"] for line in register.lines(path, public)}
     assert again >= {json.loads(line)["n"] for line in whole.splitlines()}
     assert replay.replay(another.config.audit_log, another.embedded.admin_dsn, public).ended == 0
