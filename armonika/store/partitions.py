@@ -32,6 +32,8 @@ def extend(connection: psycopg.Connection[Any]) -> int:
             connection.execute(
                 sql.SQL("CREATE TABLE {} (LIKE vault.audit INCLUDING DEFAULTS INCLUDING CONSTRAINTS)").format(name)
             )
+            # As the grants would do at the next start: until then it would be the only table of the log that belongs to the administrator.
+            connection.execute(sql.SQL("ALTER TABLE {} OWNER TO armonika_store").format(name))
             connection.execute(
                 sql.SQL(
                     "CREATE TRIGGER keep BEFORE UPDATE OR DELETE OR TRUNCATE ON {} FOR EACH STATEMENT EXECUTE FUNCTION vault.keep()"

@@ -53,6 +53,18 @@ def read_private(path: Path) -> bytes:
         raise KeyFileError(f"{path} cannot be read by this user. Start as the user that owns it.") from None
 
 
+def sweep(folder: Path) -> int:
+    """Removes temporary files that a killed process left in `folder`, overwritten first: they may hold a key that ends elsewhere. Returns how many."""
+    gone = 0
+    for path in folder.glob(".*.*"):
+        number = path.name.rpartition(".")[2]
+        if number.isdigit() and not Path("/proc", number).exists() and path.is_file():
+            with overwrite(path):
+                path.unlink()
+            gone += 1
+    return gone
+
+
 @contextlib.contextmanager
 def overwrite(path: Path) -> Iterator[None]:
     """Around the replacement of a file: the old file's bytes are overwritten afterwards, through a descriptor held open meanwhile.

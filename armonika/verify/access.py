@@ -121,3 +121,22 @@ def callable_functions(context: Context, door: str) -> list[tuple[str, str, list
             (f"armonika_{door}",),
         )
     ]
+
+
+def committed(context: Context, door: str, session: bytes, known: Names, purpose: str, subject: UUID) -> int:
+    """The ticket of a list, as if a transaction that is over had asked for it: nothing here is ever committed. Inside a transaction that is rolled back only."""
+    ((number,),) = context.rows(
+        "INSERT INTO vault.audit (audit_id, at, xact, operation, granted, door, actor, role, subject, fields, purpose, reason, policy_id) "
+        "SELECT (SELECT least(min(audit_id), 0) - 1 FROM vault.audit), clock_timestamp(), (SELECT a.xact FROM vault.audit a WHERE pg_xact_status(a.xact) = 'committed' ORDER BY a.audit_id DESC LIMIT 1), "
+        "3, true, %s, s.actor, s.role, %s, 0, %s, %s, vault.policy_in_force() FROM vault.session s WHERE s.secret_hash = %s RETURNING audit_id",
+        (door, subject, known.purposes[purpose], known.reasons.get(purpose, 0), session),
+    )  # fmt: skip
+    return int(number)
+
+
+def described(context: Context, door: str, session: bytes, known: Names, purpose: str, subject: UUID) -> set[int]:
+    """The datasets that the list of such a ticket names; none where it stays closed."""
+    ticket = committed(context, door, session, known, purpose, subject)
+    with acting_as(context, door):
+        _, rows = call(context, "SELECT DISTINCT dataset FROM vault.describe(%s, %s)", (session, ticket))
+    return {int(number) for (number,) in rows}

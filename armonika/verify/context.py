@@ -46,6 +46,11 @@ class Context:
         """Rows of a query as the administrator."""
         return self.database.execute(statement.encode(), parameters).fetchall()
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is planted in a transaction: what the running system would not see."""
+        return self.database.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+
     def visitor(self, blocked: frozenset[str] = frozenset()) -> Browserlike:
         """A fresh visitor without cookies."""
         return Browserlike(self._sent, blocked=blocked)

@@ -66,11 +66,21 @@ def build(context: Context, results: Sequence[Result]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def freshened(report: dict[str, Any], now: datetime) -> dict[str, Any]:
-    """The report as it stands at `now`: a proof older than its limit is STALE, not TRUE."""
+def freshened(report: dict[str, Any], now: datetime, policy: str | None = None) -> dict[str, Any]:
+    """The report as it stands at `now`: a proof older than its limit, or of another policy than the one in force (`policy`, its SHA-256), is STALE, not TRUE."""
     age = (now - datetime.fromisoformat(report["finished_at"])).total_seconds() / 3600
-    claims = [row | {"verdict": "STALE"} if row["verdict"] == "TRUE" and age > row["hours"] else row for row in report["claims"]]
-    return report | {"claims": claims, "counts": dict(Counter(row["verdict"] for row in claims))}
+    other = policy is not None and policy != report["policy"]["sha256"]
+
+    def stale(row: dict[str, Any]) -> bool:
+        return bool(row["verdict"] == "TRUE" and (other or age > row["hours"]))
+
+    old = {row["claim"] for row in report["claims"] if stale(row)}
+    claims = [row | {"verdict": "STALE"} if row["claim"] in old else row for row in report["claims"]]
+    sentences = [
+        row | {"verdict": "STALE"} if row["verdict"] == "TRUE" and old & set(row["claims"]) else row
+        for row in report["sentences"]
+    ]
+    return report | {"claims": claims, "sentences": sentences, "counts": dict(Counter(row["verdict"] for row in claims))}
 
 
 def table(report: dict[str, Any]) -> str:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import ssl
-import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from armonika.trust import certificates
 from armonika.verify.context import Context
 from armonika.verify.http import Answer
 
@@ -28,13 +25,3 @@ def swap(fragment: str, before: bytes, after: bytes) -> Plant:
 def rows(*statements: str) -> Plant:
     """Changes in the database, rolled back afterwards."""
     return lambda context: context.planted(*statements)
-
-
-def self_signed(host: str, days: int) -> ssl.SSLContext:
-    """A server's TLS context with a certificate that nobody vouches for; negative `days`: one that has ended."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(certificates.self_signed_certificate(host, days))
-        file.flush()
-        context.load_cert_chain(file.name)
-    return context

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import base64
+import bz2
+import gzip
+import io
 import json
+import lzma
 import os
 import shutil
+import zipfile
+import zlib
+from pathlib import Path
 
 import psycopg
 import pytest
 
 from armonika.store.embedded import Embedded
-from armonika.verify import checks
+from armonika.verify import checks, scan
 from armonika.verify.scan import Scanner, forms
 from tests.live import Live
 
@@ -71,3 +78,23 @@ def test_the_scanner_finds_a_token_in_every_encoding_and_nothing_in_noise(token:
     for shift in range(6):
         assert scanner.data(b"xx" + base64.b64encode(b"q" * shift + token.encode() + b"rest of it")), shift
     assert not scanner.data(b"nothing of the kind " * 1000)
+
+
+def test_what_is_packed_is_looked_into_wherever_it_begins(tmp_path: Path) -> None:
+    token = "k3Wm9ZpQ2xTr8LfNv5Bd"
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as made:
+        made.writestr("a", token * 3)
+    packed = gzip.compress(token.encode() * 3)
+    for content in (b"head" + packed + b"tail", gzip.compress(packed), archive.getvalue(), lzma.compress(token.encode()), bz2.compress(token.encode()), zlib.compress(token.encode())):  # fmt: skip
+        assert Scanner([token]).data(content)
+    (tmp_path / "edge").write_bytes(bytes((1 << 20) - 7) + token.encode())
+    assert [path.name for path, *_ in Scanner([token]).files_below([tmp_path])] == ["edge"]
+
+
+@pytest.mark.parametrize("cut", [1, 10, 19])
+def test_a_token_across_the_edge_of_two_pieces_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: int) -> None:
+    monkeypatch.setattr(scan, "MOST_UNPACKED", 4096)
+    token = "k3Wm9ZpQ2xTr8LfNv5Bd"
+    (tmp_path / "edge").write_bytes(bytes(4096 - cut) + token.encode() + bytes(5000))
+    assert len({path for path, *_ in Scanner([token]).files_below([tmp_path])}) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -14,11 +15,12 @@ from armonika.policy.compile import catalogue
 from armonika.supervisor.backup import replay
 from armonika.supervisor.backup.catalogue import BackupError
 from armonika.trust import crypto
-from armonika.trust.audit import note
+from armonika.trust.audit import note, register
 from armonika.trust.audit.tiles import tile_name
 from armonika.trust.audit.tree import leaf_hash
 from armonika.trust.audit.verify import entries as read_entries
 from armonika.trust.audit.verify import read_checkpoint
+from armonika.trust.keys import Keyring
 from armonika.trust.keys import provision as provision_module
 from armonika.trust.keys.provision import end_token, issue_token, provision
 from armonika.trust.vault import secret_hash
@@ -218,3 +220,26 @@ def test_files_from_before_a_rotation_open_and_are_rotated_again(home: House) ->
     assert home.value("SELECT count(*) FROM vault.epoch WHERE state = 'retired'") == 1
     home.desk.sync()
     assert home.read(home.vault("api"), person)["name"] == "N"
+
+
+@pytest.fixture
+def another() -> Iterator[House]:
+    with house() as made:
+        yield made
+
+
+def test_a_register_that_was_cut_off_is_written_again(another: House) -> None:
+    """Lines that are gone from its end are missed by nothing that follows: a copy restored after that would bring their people back."""
+    person = another.people(another.vault("api"))[0]
+    another.vault("api").erase(another.token, [person.subject], "provide", "integration")
+    seal(another)
+    path = another.config.audit_log / "ended.jsonl"
+    whole = path.read_bytes()
+    assert str(person.subject).encode() in whole
+    path.write_bytes(b"".join(whole.splitlines(keepends=True)[:-2]))
+    public = crypto.ed25519_public(Keyring.open(another.config.keys).log_key())
+    replay.replay(another.config.audit_log, another.embedded.admin_dsn, public)
+    seal(another)
+    again = {line["n"] for line in register.lines(path, public)}
+    assert again >= {json.loads(line)["n"] for line in whole.splitlines()}
+    assert replay.replay(another.config.audit_log, another.embedded.admin_dsn, public).ended == 0

@@ -25,7 +25,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from armonika.client import Client
 from armonika.client.errors import ArmonikaError
-from armonika.verify.claims.c_7a_1 import answers_plain, old_version
+from armonika.verify.claims.c_7a_1 import NEW, OLD, WEAK, answers_plain, shakes
+from armonika.verify.listeners import TWINS
 from tests.live import CHECKOUT, Live, free_port, start, stop
 
 pytestmark = pytest.mark.timeout(240)
@@ -127,8 +128,9 @@ def test_pages_come_by_tls_alone_and_letters_name_them_so(secured: Secured) -> N
     with pytest.raises(httpx.HTTPError):
         httpx.get(f"https://localhost:{port}/healthz")
     for at in (port, port + 1, port + 2):
-        assert not answers_plain(at)
-        assert not old_version(at)
+        assert not answers_plain("127.0.0.1", at)
+        assert not shakes("127.0.0.1", at, OLD, "ALL")
+        assert not shakes("127.0.0.1", at, NEW, WEAK)
 
 
 def test_the_api_admits_only_clients_of_its_authority_and_still_asks_for_a_token(secured: Secured) -> None:
@@ -157,7 +159,7 @@ def test_claim_7a_1_is_proven_and_its_sabotages_are_caught(secured: Secured) -> 
     )  # fmt: skip
     (row,) = [row for row in json.loads(done.stdout)["claims"] if row["claim"] == "7a.1"]
     assert row["verdict"] == "TRUE", row
-    assert row["caught"] == row["planted"] == 5
+    assert row["caught"] == row["planted"] == len(TWINS) + 1
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to capture")

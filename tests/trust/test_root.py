@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import stat
+import subprocess
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -18,6 +20,7 @@ import pytest
 
 from armonika.store.private_files import write_private
 from armonika.trust import crypto
+from armonika.trust.keys.keyring import alone
 from armonika.trust.keys.providers import NAMES, RootKeyError, choose, openbao, sealed_file
 from armonika.trust.keys.providers.openbao import OpenBao
 from armonika.trust.keys.providers.sealed_file import SealedFile
@@ -108,6 +111,19 @@ def test_the_blocks_of_an_old_version_are_overwritten(tmp_path: Path) -> None:
     root.destroy_older()
     assert os.pread(held, size, 0) == bytes(size)
     os.close(held)
+
+
+def test_what_a_killed_process_left_half_written_is_overwritten_and_removed(tmp_path: Path) -> None:
+    done = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True, check=True)
+    left, held = tmp_path / f".root.key.{done.stdout.strip()}", tmp_path / f".root.key.{os.getpid()}"
+    SealedFile(tmp_path).create()
+    for path in (left, held):
+        path.write_bytes((tmp_path / "root.key").read_bytes())
+    with left.open("rb") as old, alone(tmp_path):
+        assert not left.exists()
+        assert set(old.read()) == {0}, "its blocks are overwritten"
+    assert held.exists(), "a living process is at it"
+    assert SealedFile(tmp_path).exists()
 
 
 def test_a_passphrase_seals_each_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

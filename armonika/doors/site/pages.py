@@ -24,9 +24,11 @@ def language() -> str:
 
 
 def _report() -> dict[str, Any] | None:
-    """The newest report as it stands now: old proof is stale, not true."""
+    """The newest report as it stands now: old proof, or proof of a former policy, is stale, not true."""
     report = vault().trust_report()
-    return freshened(report, clock.now()) if report else None
+    if report is None:
+        return None
+    return freshened(report, clock.now(), next((row[2] for row in vault().policies() if row[3]), None))
 
 
 @public

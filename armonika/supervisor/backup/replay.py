@@ -99,7 +99,11 @@ def _ended(connection: psycopg.Connection[Any], log: Path, public: bytes) -> int
     }
     again = 0
     # Records before people: a person whose records are all gone is erased, one who keeps a locked record is restricted.
-    found = [line for line in register.lines(log / register.FILE, public) if (line["n"], line["subject"]) not in known]
+    lines = list(register.lines(log / register.FILE, public))
+    found = [line for line in lines if (line["n"], line["subject"]) not in known]
+    # A register that was cut off, or is of before, is whole in itself: the sealer writes again what the database knows beyond it.
+    lacking = [number for number, _ in known - {(line["n"], line["subject"]) for line in lines}]
+    connection.execute("UPDATE vault.ended SET registered = false WHERE registered AND ended_no = ANY (%s)", (lacking,))
     for line in sorted(found, key=lambda line: (line["record"] is None, line["n"])):
         with connection.transaction():
             row = connection.execute(

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
-from armonika.store.private_files import KeyFileError, read_private, write_private
+from armonika.store.private_files import KeyFileError, read_private, sweep, write_private
 from armonika.trust import crypto
 from armonika.trust.certificates import Authority
 from armonika.trust.keys.credentials import CompartmentKeys, Credentials, EpochKeys
@@ -40,11 +40,12 @@ def _b64(data: bytes) -> str:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """One process at a time makes or changes keys: two first starts must not make two roots."""
+    """One process at a time makes or changes keys: two first starts must not make two roots. What a killed one left half written is removed."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
+        sweep(folder)
         yield
     finally:
         os.close(descriptor)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import mmap
-import os
 import secrets
 import subprocess
 import sys
@@ -23,12 +21,13 @@ from armonika.trust.audit import certificate
 from armonika.trust.keys import Keyring
 from armonika.trust.vault.errors import VaultError
 from armonika.trust.vault.types import NewRecord
+from armonika.verify import places
 from armonika.verify.context import Context
 from armonika.verify.frame import CannotProbe, Evidence, Sabotage
 from armonika.verify.http import Answer
 from armonika.verify.retained import edge, overdue
 from armonika.verify.sabotage import Plant
-from armonika.verify.scan import Scanner
+from armonika.verify.scan import Scanner, pieces
 
 JOB = [sys.executable, "-m", "armonika.doors.cli.main"]
 MOMENT = timedelta(microseconds=1)
@@ -245,17 +244,20 @@ class Claim:
 
     def _copies(self, context: Context, evidence: Evidence) -> None:
         """Neither the database's files nor a backup hold what opens a wrapped key: a copy of the two together would open what has ended."""
-        keys = Keyring.open(context.settings.keys).credentials("verifier", {"prospects": "full"}).compartments["prospects"]
-        secret = [part for epoch in keys.epochs.values() for part in (epoch.kek, epoch.private) if part] + [self.decoy]
+        # Of what ended here it is the compartment of demo requests; of everything that has ended anywhere it is each: looked for once a run.
+        named = context.policy.compartments if self.sweeps else ("prospects",)
+        held = Keyring.open(context.settings.keys).credentials("verifier", dict.fromkeys(named, "full")).compartments.values()
+        secret = [part for keys in held for epoch in keys.epochs.values() for part in (epoch.kek, epoch.private) if part] + [
+            self.decoy
+        ]
         forms = [form for key in secret for form in (key, base64.b64encode(key), key.hex().encode())]
-        for folder in (context.settings.postgres, _backups(context)):
+        for folder in {*(places.server(context) or [context.settings.postgres]), places.backups(context)}:
             for path in sorted(folder.rglob("*")) if folder.exists() else ():
                 try:
-                    if path.is_file() and path.stat().st_size:
-                        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                            held = any(content.find(form) >= 0 for form in forms)
-                        evidence.expect(not held, f"{path} holds the key of what it keeps")
-                except (OSError, ValueError):
+                    if path.is_file() and not path.is_symlink():
+                        found = any(form in piece for piece in pieces(path, max(map(len, forms))) for form in forms)
+                        evidence.expect(not found, f"{path} holds the key of what it keeps")
+                except OSError:
                     continue
 
     def _sweep(self, context: Context, evidence: Evidence, values: dict[str, str]) -> int:
@@ -265,9 +267,9 @@ class Claim:
         control = context.token()
         planted = context.settings.run / f"positive-control-{secrets.token_hex(4)}"
         planted.write_bytes(b"\x00" + control.encode("utf-16-le") + b"\n" + control.encode().hex().encode())
-        scanner, memory = Scanner([*tokens, control]), context.settings.credentials
+        scanner = Scanner([*tokens, control])
         try:
-            found = list(scanner.files_below(self.places or [context.settings.home, *([memory] if memory.exists() else [])]))
+            found = list(scanner.files_below(self.places or places.own(context)))
         finally:
             planted.unlink(missing_ok=True)
         evidence.control = evidence.control and len([path for path, token, _ in found if token == control]) >= 2
@@ -288,7 +290,7 @@ class Claim:
     @contextmanager
     def _with_key(self, context: Context) -> Iterator[Context]:
         """A backup that a key was put into; one that opens nothing."""
-        path = _backups(context) / "sabotage.json"
+        path = places.backups(context) / "sabotage.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         with self._altered(decoy=secrets.token_bytes(32))(context):
             path.write_bytes(b'{"kek": "' + base64.b64encode(self.decoy) + b'"}')
@@ -352,10 +354,6 @@ class Claim:
         finally:
             self.places = ()
             path.unlink(missing_ok=True)
-
-
-def _backups(context: Context) -> Path:
-    return Path(os.environ.get("ARMONIKA_BACKUPS") or context.settings.home / "backups")
 
 
 def _put_back(table: str) -> Callable[[Context, UUID, UUID], None]:

@@ -22,7 +22,8 @@ _EVENT = "INSERT INTO vault.retention SELECT '{whom}', '{whom}', id, '{at}', 1 F
 
 
 class Claim:
-    """Nothing in the system is older than its period and a day, counted by the policy's text; the number that the system itself tells is the same; the job
+    """Nothing in the system is older than its period and a day, counted by the policy's text; no period begins later than its event or its
+    record; the number that the system itself tells is the same; the job
     was at work within the last hour and trusts its clock."""
 
     claim, hours = "6a.9", 24
@@ -31,6 +32,15 @@ class Claim:
         evidence = Evidence()
         total, late = overdue(context)
         evidence.expect(late == 0, f"{late} records are kept longer than their period and a day")
+        ahead = (
+            "SELECT (SELECT count(*) FROM vault.record WHERE created_at > clock_timestamp() + interval '1 day'), "
+            "(SELECT count(*) FROM vault.retention e WHERE NOT EXISTS (SELECT FROM vault.audit a WHERE a.audit_id = e.audit_id AND e.began_at <= a.at + interval '1 day'))"
+        )
+        later, moved = context.rows(ahead)[0]
+        evidence.expect(later == 0, f"{later} records begin in the future: they would be kept too long")
+        evidence.expect(
+            moved == 0, f"the period of {moved} records began later than the entry of its event: they would be kept too long"
+        )
         (told,) = context.rows("SELECT coalesce(sum(overdue), 0) FROM vault.retention_progress()")[0]
         evidence.expect(int(told) == late, f"the system tells {told} overdue records, and there are {late}")
         silence, fault = context.rows("SELECT clock_timestamp() - ran_at, fault FROM vault.retention_clock()")[0]
@@ -51,6 +61,13 @@ class Claim:
 
     def sabotages(self) -> Iterator[Sabotage]:
         yield Sabotage("a record that ended two days ago", lambda context: context.planted(*_late(context, 2 * LAG)))
+        whom = uuid4()
+        future = [text.format(whom=whom, at="2030-01-01") for text in (_PERSON, _RECORD)]
+        yield Sabotage(
+            "a record that begins in the future",
+            rows(*future, f"UPDATE vault.record SET created_at = '2030-01-01' WHERE record_id = '{whom}'"),
+        )
+        yield Sabotage("a period that was moved back by hand", rows(*future, _EVENT.format(whom=whom, at="2030-01-01")))
         yield Sabotage("the job stopped", rows("UPDATE vault.retention_state SET ran_at = ran_at - interval '2 hours'"))
         yield Sabotage(
             "a clock that is not trusted",

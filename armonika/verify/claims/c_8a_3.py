@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -11,12 +15,19 @@ from armonika.trust.vault.errors import VaultError
 from armonika.trust.vault.types import NewRecord
 from armonika.verify.context import Context
 from armonika.verify.frame import Evidence, Sabotage
-from armonika.verify.sabotage import rows
+from armonika.verify.sabotage import Plant, rows
+
+FILE = "ended.jsonl"
+MOST_SECONDS = 10.0
+"""How long an erasure may wait for its line in the register."""
+LASTING = ("subject", "tombstone", "ended", "audit", "staff_end", "access_review")
+"""Tables that say under a pseudonym that somebody was here, and ended."""
 
 
 class Claim:
-    """A canary deletes the account on its page: no key, record, look-up, credential or session remains, a tombstone stands, sign-in and reads are
-    refused, a replayed write does not bring the person back, and the same address makes a new pseudonym."""
+    """A canary deletes the account on its page: no key, record, look-up, credential or session remains, nothing names the pseudonym but what says that it
+    ended, a tombstone stands, the signed register outside the database has the erasure and every other, sign-in and reads are refused, a replayed write
+    does not bring the person back, and the same address makes a new pseudonym."""
 
     claim, hours = "8a.3", 24
 
@@ -24,6 +35,11 @@ class Claim:
         self._hides = False
         """Planted: an erasure that can be taken back."""
         self._taken_back: list[tuple[Any, ...]] = []
+        self._remembers = False
+        """Planted: a table of pseudonyms."""
+        self.cut: Callable[[set[int]], set[int]] = set
+        """Planted: which lines of the register are seen."""
+        self.most_seconds = MOST_SECONDS
 
     def examine(self, context: Context) -> Evidence:
         evidence = Evidence()
@@ -48,6 +64,10 @@ class Claim:
         evidence.expect(context.rows(waits)[0][0] == 0, "the keys of an erased person still wait to be destroyed")
         evidence.expect(bool(context.rows("SELECT 1 FROM vault.tombstone t JOIN vault.audit a ON a.audit_id = t.audit_id AND a.operation = 6 WHERE t.subject_id = %s", (canary.subject,))),
                         "no tombstone with its entry stands")  # fmt: skip
+        if self._remembers:
+            context.database.execute("INSERT INTO vault.sabotage VALUES (%s)", (canary.subject,))
+        self._traces(context, evidence, canary.subject)
+        self._registered(context, evidence, canary.subject)
         evidence.expect(visitor.get(context.site("/en/me/")).status == 302, "the session lives on")
         evidence.expect(
             context.visitor()
@@ -87,6 +107,36 @@ class Claim:
         )
         return evidence
 
+    def _traces(self, context: Context, evidence: Evidence, subject: UUID) -> None:
+        """No table but those that say that somebody was here and ended names the pseudonym, whatever its columns are called."""
+        columns = context.rows(
+            "SELECT c.oid::regclass::text, a.attname, a.atttypid = 'uuid'::regtype FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped "
+            "WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't' AND (c.relnamespace = 'vault'::regnamespace AND a.atttypid = 'uuid'::regtype AND c.relname <> ALL (%s) "
+            "AND NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid) OR c.relnamespace = 'jobs'::regnamespace AND a.atttypid IN ('jsonb'::regtype, 'text'::regtype, 'varchar'::regtype))",
+            (list(LASTING),),
+        )  # fmt: skip
+        found = {
+            str(table)
+            for table, column, whole in columns
+            if context.rows(f'SELECT 1 FROM {table} WHERE {"" if whole else "strpos("}"{column}"{" = %s::uuid" if whole else "::text, %s) > 0"} LIMIT 1', (str(subject),))
+        }  # fmt: skip
+        evidence.expect(len(columns) > 10, "no table was looked through")
+        evidence.expect(not found, f"the pseudonym still stands in {sorted(found)}")
+
+    def _registered(self, context: Context, evidence: Evidence, subject: UUID) -> None:
+        """The erasure is in the signed register outside the database within seconds, and so is every other: without it a restored copy brings the person back."""
+        path, end = context.settings.audit_log / FILE, time.monotonic() + self.most_seconds
+        numbers = {number for (number,) in context.rows("SELECT ended_no FROM vault.ended WHERE subject_id = %s", (subject,))}
+        while not numbers <= (named := self.cut(register(path))) and time.monotonic() < end:
+            time.sleep(0.2)
+        evidence.expect(len(numbers) >= 2 and numbers <= named, "the register outside the database does not name the erasure: a restored copy would bring the person back")  # fmt: skip
+        waits = "SELECT count(*) FROM vault.ended WHERE NOT registered AND at < clock_timestamp() - interval '1 minute'"
+        evidence.expect(context.rows(waits)[0][0] == 0, "an end waits to be written to the register")
+        missing = [
+            number for (number,) in context.rows("SELECT ended_no FROM vault.ended WHERE registered") if number not in named
+        ]
+        evidence.expect(not missing, f"the register lacks line {missing[:1]}, which was written once")
+
     def _take_back(self, context: Context, subject: UUID) -> None:
         """Of this canary alone: the tombstone goes, and the person lives."""
         with context.database.transaction():
@@ -116,9 +166,51 @@ class Claim:
 
         yield Sabotage("an erasure that only hides, and can be taken back", resurrected)
         yield Sabotage(
+            "a register that nobody writes any more", self._cut(lambda named: {n for n in named if n < max(named) - 1})
+        )
+        yield Sabotage("a register that lost its beginning", self._cut(lambda named: named - {min(named)}))
+        yield Sabotage("a table that still names the person", self._named)
+        yield Sabotage(
             "nobody destroys the keys of who was erased",
             rows(
                 "INSERT INTO vault.erasing (subject_id, audit_id, since) "
                 "SELECT subject_id, 0, clock_timestamp() - interval '1 hour' FROM vault.subject ORDER BY created_at LIMIT 1"
             ),
         )
+
+    def _cut(self, change: Callable[[set[int]], set[int]]) -> Plant:
+        """The register as if lines were not in it."""
+
+        @contextmanager
+        def planted(context: Context) -> Iterator[Context]:
+            self.cut, self.most_seconds = change, 2.0
+            try:
+                yield context
+            finally:
+                self.cut, self.most_seconds = set, MOST_SECONDS
+
+        return planted
+
+    @contextmanager
+    def _named(self, context: Context) -> Iterator[Context]:
+        """A list of pseudonyms that nobody thought of."""
+        context.database.execute("CREATE TABLE vault.sabotage (whom uuid)")
+        self._remembers = True
+        try:
+            yield context
+        finally:
+            self._remembers = False
+            context.database.execute("DROP TABLE vault.sabotage")
+
+
+def register(path: Path) -> set[int]:
+    """Numbers of the lines of the register, as far as each follows the one before."""
+    numbers: set[int] = set()
+    before = ""
+    for raw in path.read_bytes().splitlines() if path.exists() else ():
+        content = json.loads(raw)
+        if content["prev"] != before:
+            return numbers
+        before = hashlib.sha256(raw).hexdigest()
+        numbers.add(int(content["n"]))
+    return numbers

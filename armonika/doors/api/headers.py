@@ -1,0 +1,33 @@
+"""Headers of every answer of the API, whoever gives it: nothing is guessed, framed, kept by caches, or asked in clear again (ASVS 3.4.1, 3.4.4)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar.types import ASGIApp, Receive, Send
+
+ALWAYS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+)
+ENCRYPTED = (b"strict-transport-security", b"max-age=63072000; includeSubDomains")
+UNLESS_SAID = (b"cache-control", b"no-store")
+
+
+class Headers:
+    """An ASGI application before another. `encrypted`: the listener speaks TLS."""
+
+    def __init__(self, following: Any, encrypted: bool) -> None:
+        self._following: ASGIApp = following
+        self._more = [*ALWAYS, ENCRYPTED] if encrypted else [*ALWAYS]
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        async def told(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                said = list(message["headers"])
+                kept = [] if any(name.lower() == UNLESS_SAID[0] for name, _ in said) else [UNLESS_SAID]
+                message["headers"] = [*said, *self._more, *kept]
+            await send(message)
+
+        await self._following(scope, receive, told if scope["type"] == "http" else send)
