@@ -16,7 +16,9 @@ SCHEMA = "jobs"
 def install(admin_dsn: str) -> bool:
     """Applies procrastinate's schema once and grants the worker its use. Returns whether anything was made. For the administrator."""
     with psycopg.connect(admin_dsn) as connection:
-        connection.execute("SELECT pg_advisory_xact_lock(1095585103)")
+        # In the migrations' turn: only the owner of that table can take it, as no door's role could be kept from an advisory lock.
+        connection.execute("SET LOCAL lock_timeout = '60s'")
+        connection.execute("LOCK TABLE armonika_meta.migration IN SHARE UPDATE EXCLUSIVE MODE")
         row = connection.execute("SELECT to_regclass('jobs.procrastinate_jobs')").fetchone()
         new = row is None or row[0] is None
         if new:
