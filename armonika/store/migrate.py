@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,17 +16,12 @@ import psycopg
 from psycopg import sql
 
 from armonika.store import partitions
+from armonika.store.turn import MigrationError, turn
 
 SQL = Path(__file__).parent / "sql"
-TURN_SECONDS = 60
-"""How long a start waits for another that changes the same database."""
 _DANGEROUS = (
     "pg_logical_emit_message", "lo_create", "lo_creat", "lo_from_bytea", "lo_import", "lo_put", "lowrite", "pg_export_snapshot",
 )  # fmt: skip
-
-
-class MigrationError(Exception):
-    """The database cannot be brought to this release; the message says why and what to do. Nothing was changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +45,7 @@ def migrate(admin_dsn: str, passwords: Mapping[str, str], keyring_id: str) -> Mi
                 "The role in ARMONIKA_DATABASE_URL must be a superuser to install; the services then use roles of their own."
             )
         connection.execute("SET lock_timeout = '4s'")
-        with _turn(admin_dsn):
+        with turn(admin_dsn):
             try:
                 with connection.transaction():
                     _roles(connection, passwords)
@@ -66,36 +60,6 @@ def migrate(admin_dsn: str, passwords: Mapping[str, str], keyring_id: str) -> Mi
                     "(`SELECT pid, usename, xact_start FROM pg_stat_activity ORDER BY xact_start` at the server names it)."
                 ) from None
     return MigrationResult(tuple(applied), changed, version)
-
-
-@contextmanager
-def _turn(admin_dsn: str) -> Iterator[None]:
-    """One migration at a time: a connection of its own holds a lock that only the table's owner can take (any role could hold an advisory one). It has
-    no snapshot, so that an index that is made meanwhile does not wait for it."""
-    with psycopg.connect(admin_dsn, autocommit=True) as waiting:
-        waiting.execute(f"SET lock_timeout = '{TURN_SECONDS}s'".encode())
-        waiting.execute("SET idle_in_transaction_session_timeout = 0")
-        _meta(waiting)
-        with waiting.transaction():
-            try:
-                waiting.execute("LOCK TABLE armonika_meta.migration IN SHARE UPDATE EXCLUSIVE MODE")
-            except psycopg.errors.LockNotAvailable:
-                raise MigrationError(
-                    f"Another start has been changing this database for more than {TURN_SECONDS} s. Nothing was changed; start again when it is ready."
-                ) from None
-            yield
-
-
-def _meta(connection: psycopg.Connection[tuple[object, ...]]) -> None:
-    """The table of migrations. Two first starts at once make it both: one of them is told that it is there already."""
-    for statement in (
-        "CREATE SCHEMA IF NOT EXISTS armonika_meta",
-        "REVOKE ALL ON SCHEMA armonika_meta FROM PUBLIC",
-        "CREATE TABLE IF NOT EXISTS armonika_meta.migration "
-        "(name text PRIMARY KEY, sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT clock_timestamp())",
-    ):
-        with suppress(psycopg.errors.UniqueViolation, psycopg.errors.DuplicateSchema, psycopg.errors.DuplicateTable, psycopg.errors.InternalError_):  # fmt: skip
-            connection.execute(statement.encode())
 
 
 def _roles(connection: psycopg.Connection[tuple[object, ...]], passwords: Mapping[str, str]) -> None:

@@ -84,10 +84,8 @@ class Installation:
     def _recover(self, ring: Keyring) -> None:
         """Before anything is served: a database that is an older copy takes back what was sealed outside it."""
         replayed = replay(self.settings.audit_log, self.admin_dsn, crypto.ed25519_public(ring.log_key()))
-        if replayed.entries or replayed.ended:
-            self.say(
-                f"This database is an older copy: {replayed.entries} entries of the log, {replayed.ended} erasures were replayed."
-            )
+        for words in replayed.words():
+            self.say(words)
 
     def hand_out(self, door: str) -> tuple[dict[str, str], User | None]:
         """Writes the credentials of `door` for its user alone; returns the environment and user to start it with."""

@@ -15,8 +15,8 @@ from armonika import settings as settings_module
 from armonika.policy import PolicyError
 from armonika.settings import Settings
 from armonika.store.embedded import DatabaseError
-from armonika.store.migrate import MigrationError
 from armonika.store.private_files import KeyFileError
+from armonika.store.turn import MigrationError
 from armonika.store.users import UserError
 from armonika.supervisor.backup.catalogue import BackupError
 from armonika.supervisor.ballast import Ballast

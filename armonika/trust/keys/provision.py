@@ -13,7 +13,8 @@ from uuid import uuid4
 
 import psycopg
 
-from armonika.store.migrate import MigrationError, MigrationResult, migrate
+from armonika.store.migrate import MigrationResult, migrate
+from armonika.store.turn import MigrationError
 from armonika.trust import crypto
 from armonika.trust.keys import credentials as credential_files
 from armonika.trust.keys.keyring import DOORS, Keyring
