@@ -22,6 +22,7 @@ from psycopg.conninfo import make_conninfo
 from armonika.store.private_files import read_private, write_private
 from armonika.store.users import User, make_reachable
 
+VERSION = 18
 PORT = 5432
 DATABASE = "armonika"
 # Values must never reach the server's log; nothing may be prepared for two-phase commit (docs/security).
@@ -46,7 +47,7 @@ def binaries() -> Path:
         raise DatabaseError(
             "The embedded PostgreSQL is not installed: run `make setup`, or name a server in ARMONIKA_DATABASE_URL."
         )
-    return Path(found.origin).parent / "pginstall18" / "bin"
+    return Path(found.origin).parent / f"pginstall{VERSION}" / "bin"
 
 
 @dataclass

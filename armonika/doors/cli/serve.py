@@ -11,6 +11,8 @@ import sys
 import threading
 import time
 
+import psycopg
+
 from armonika import settings as settings_module
 from armonika.policy import PolicyError
 from armonika.settings import Settings
@@ -139,10 +141,10 @@ def _keep_database(config: Settings, installation: Installation, ballast: Ballas
     if embedded is None or embedded.process is None or embedded.process.poll() is None:
         return
     print(f"armonika: the database ended (status {embedded.process.returncode}); starting it again.", file=sys.stderr, flush=True)
-    ballast.check()
     try:
+        ballast.check()
         embedded.start(config.logs / "postgres.log")
-    except DatabaseError as error:
+    except (DatabaseError, KeyFileError, OSError, psycopg.Error) as error:
         ballast.release()
         print(f"armonika: {error}", file=sys.stderr, flush=True)
         time.sleep(1)

@@ -28,6 +28,8 @@ from armonika.trust.keys import Keyring
 from armonika.trust.keys.keyring import alone
 
 PUBLIC = "archive.pub"
+MARK = "restored"
+"""In a restored home until its first backup, with what it came from: until then no segment of its log is archived (`Rounds`)."""
 
 
 def catalogue_of(config: Settings) -> Catalogue:
@@ -56,7 +58,11 @@ def archive_on(config: Settings, admin_dsn: str, public: bytes) -> None:
     kept = catalogue_of(config)
     kept.wal.mkdir(parents=True, exist_ok=True)
     public_file = kept.wal / PUBLIC
-    if not public_file.exists() or public_file.read_bytes() != public:
+    if public_file.exists() and public_file.read_bytes() != public:
+        raise BackupError(
+            f"{kept.folder} holds the backups of another installation. Name a folder of this one's own in ARMONIKA_BACKUPS; nothing was changed."
+        )
+    if not public_file.exists():
         write_private(public_file, public, mode=0o600)
         public_file.chmod(0o644)
     if os.geteuid() == 0 and not config.database_url:
@@ -110,6 +116,7 @@ def create(config: Settings, policy: Policy, admin_dsn: str) -> Backup:
         {name: sha256_of(folder / name) for name in (BASE, LOG)}, sum((folder / name).stat().st_size for name in (BASE, LOG)),
     )  # fmt: skip
     kept.write(made)
+    (config.home / MARK).unlink(missing_ok=True)
     return made
 
 
