@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tarfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -27,6 +30,8 @@ from armonika.trust import archive, crypto
 from armonika.trust.keys import Keyring
 from armonika.trust.keys.keyring import alone
 
+ARCHIVE_SECONDS = 45
+"""How long a backup waits for the segment behind it."""
 PUBLIC = "archive.pub"
 MARK = "restored"
 """In a restored home until its first backup, with what it came from: until then no segment of its log is archived (`Rounds`)."""
@@ -110,14 +115,37 @@ def create(config: Settings, policy: Policy, admin_dsn: str) -> Backup:
         os.fsync(target.fileno())
     with psycopg.connect(admin_dsn, autocommit=True) as connection:
         tree = int(str(_one(connection, "SELECT size FROM vault.seal_state")))
-        connection.execute("SELECT pg_switch_wal()")
+        newest = str(_one(connection, "SELECT pg_walfile_name(pg_switch_wal())"))
     made = Backup(
         backup_id, created.isoformat(timespec="seconds"), policy.copies.site, server, str(first), tree, tuple(str(row[0]) for row in epochs),
         {name: sha256_of(folder / name) for name in (BASE, LOG)}, sum((folder / name).stat().st_size for name in (BASE, LOG)),
     )  # fmt: skip
     kept.write(made)
+    _wait_archived(kept, admin_dsn, newest)
     (config.home / MARK).unlink(missing_ok=True)
     return made
+
+
+def _wait_archived(kept: Catalogue, admin_dsn: str, segment: str) -> None:
+    """Waits until the server has archived `segment`. Raises BackupError when it does not: the backup stands, and nothing later can be restored."""
+    end = time.monotonic() + ARCHIVE_SECONDS
+    with psycopg.connect(admin_dsn, autocommit=True) as connection:
+        while True:
+            row = connection.execute(
+                "SELECT last_archived_wal >= %s, last_failed_time IS NOT NULL AND (last_archived_time IS NULL OR last_failed_time > last_archived_time), "
+                "last_failed_wal FROM pg_stat_archiver",
+                (segment,),
+            ).fetchone()
+            assert row is not None
+            if row[0]:
+                return
+            if time.monotonic() > end:
+                failed = f" It fails at {row[2]}: its own log says why." if row[1] else ""
+                raise BackupError(
+                    f"The backup is made, but the server archived nothing behind it for {ARCHIVE_SECONDS} s.{failed} Its user must be able to write in "
+                    f"{kept.wal}, and there must be room; until then nothing later than this backup can be restored."
+                )
+            time.sleep(0.1)
 
 
 def verify(config: Settings, backup: Backup) -> Backup:
@@ -192,15 +220,40 @@ def _copied(log: Path) -> Iterator[IO[bytes]]:
         )
 
 
+INSTALLED = Path("/usr/lib/postgresql")
+"""Where Debian has the programs of each version."""
+
+
+def _program(config: Settings, admin_dsn: str) -> Path:
+    """The embedded server's pg_basebackup; for a server of one's own an installed one of its version or newer, for the embedded one speaks no TLS."""
+    if config.database_url is None:
+        return binaries() / "pg_basebackup"
+    with psycopg.connect(admin_dsn, autocommit=True) as connection:
+        wanted = connection.info.server_version // 10000
+    found = {int(path.parent.parent.name): path for path in INSTALLED.glob("[0-9]*/bin/pg_basebackup")}
+    fitting = [path for version, path in sorted(found.items()) if version >= wanted]
+    if fitting:
+        return fitting[0]
+    other = shutil.which("pg_basebackup")
+    if other is None:
+        raise BackupError(
+            f"A backup of PostgreSQL {wanted} needs its pg_basebackup here: install postgresql-client-{wanted}, then make the backup again."
+        )
+    return Path(other)
+
+
 @contextmanager
 def _basebackup(config: Settings, admin_dsn: str) -> Iterator[IO[bytes]]:
     """The output of pg_basebackup. The password goes by a file of this process alone."""
-    parts = conninfo_to_dict(admin_dsn)
+    parts = {name: str(value) for name, value in conninfo_to_dict(admin_dsn).items() if name != "dbname"}
     passfile = config.run / f"backup-{os.getpid()}.pgpass"
-    write_private(passfile, f"*:*:*:*:{parts.pop('password', '')}\n".encode())
-    dsn = make_conninfo(**{name: str(value) for name, value in parts.items() if name != "dbname"}, passfile=str(passfile))
+    if "password" in parts:
+        # Colons and backslashes mean something in such a file.
+        write_private(passfile, ("*:*:*:*:" + re.sub(r"([:\\])", r"\\\1", parts.pop("password")) + "\n").encode())
+        parts["passfile"] = str(passfile)
+    dsn = make_conninfo(**parts)
     process = subprocess.Popen(
-        [str(binaries() / "pg_basebackup"), "-d", dsn, "-D", "-", "-F", "tar", "-X", "fetch", "-c", "fast", "--no-password"],
+        [str(_program(config, admin_dsn)), "-d", dsn, "-D", "-", "-F", "tar", "-X", "fetch", "-c", "fast", "--no-password"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import tarfile
@@ -60,7 +61,7 @@ def restore(config: Settings, policy: Policy, kept: Catalogue, backup: Backup, h
         _segments(kept, private, backup, files, until)
         _keys(config, target)
         _to_recover(files, until)
-        return Restored(home, Replayed(0, 0), "") if config.database_url else _recover(target, policy, until, say, look)
+        return Restored(home, Replayed(0, 0), "") if config.database_url else _recover(target, backup, policy, until, say, look)
     except BaseException:
         for path in home.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -129,6 +130,7 @@ def _to_recover(files: Path, until: datetime | None) -> None:
 
 def _recover(
     target: Settings,
+    backup: Backup,
     policy: Policy,
     until: datetime | None,
     say: Callable[[str], None],
@@ -143,7 +145,7 @@ def _recover(
     embedded.prepare()
     try:
         _run_to_end(embedded, target.logs / "postgres.log", until, say)
-        last = _last(embedded.admin_dsn) or "the backup's own"
+        last = _last(target.logs / "postgres.log") or backup.created_at
         _clear_target(embedded.admin_dsn)
         found: list[Replayed] = []
 
@@ -181,11 +183,10 @@ def _run_to_end(embedded: Embedded, log: Path, until: datetime | None, say: Call
         embedded.wait_promoted()
 
 
-def _last(admin_dsn: str) -> str | None:
-    """When the last transaction ended that was taken from the archive."""
-    with psycopg.connect(admin_dsn, autocommit=True) as connection:
-        row = connection.execute("SELECT date_trunc('second', pg_last_xact_replay_timestamp())::text").fetchone()
-    return str(row[0]) if row and row[0] else None
+def _last(log: Path) -> str | None:
+    """When the last transaction ended that was taken from the archive, in the words of the server's log (a session is told by one recovery alone)."""
+    found = re.findall(r"last completed transaction was at log time (\S+ \S+)", log.read_text(errors="replace"))
+    return found[-1] if found else None
 
 
 def _clear_target(admin_dsn: str) -> None:
