@@ -30,6 +30,8 @@ from armonika.trust import archive, crypto
 from armonika.trust.keys import Keyring
 from armonika.trust.keys.keyring import alone
 
+LAID_READY = " laid ready\n"
+"""Ends that file while a server of one's own has still to recover the files."""
 ARCHIVE_SECONDS = 45
 """How long a backup waits for the segment behind it."""
 PUBLIC = "archive.pub"

@@ -23,7 +23,7 @@ from armonika.store.embedded import DatabaseError, Embedded
 from armonika.store.private_files import read_private, write_private
 from armonika.store.users import user_for
 from armonika.supervisor.backup.catalogue import BASE, LOG, Backup, BackupError, Catalogue
-from armonika.supervisor.backup.create import MARK, Pipe, key_pair, place, wal_place
+from armonika.supervisor.backup.create import LAID_READY, MARK, Pipe, key_pair, place, wal_place
 from armonika.supervisor.backup.replay import Replayed, replay
 from armonika.trust import archive, crypto
 from armonika.trust.keys import Keyring
@@ -53,7 +53,7 @@ def restore(config: Settings, policy: Policy, kept: Catalogue, backup: Backup, h
     home.chmod(0o755)
     target = replace(config, home=home, database_url=None)
     try:
-        write_private(home / MARK, f"{backup.backup_id}\n".encode())
+        write_private(home / MARK, (backup.backup_id + (LAID_READY if config.database_url else "\n")).encode())
         say(f"Opening {backup.backup_id} …")
         files = target.postgres if config.database_url is None else home / "server"
         _unpack(kept.path(backup, BASE), private, place(backup.backup_id, BASE), files / "data")
