@@ -17,7 +17,7 @@ from armonika.settings import CHECKOUT
 from armonika.store import partitions
 from armonika.store.private_files import KeyFileError
 from armonika.supervisor.backup.catalogue import Backup, BackupError
-from armonika.supervisor.backup.create import MARK, catalogue_of
+from armonika.supervisor.backup.create import MARK, archive_command, archive_on, catalogue_of, key_pair
 from armonika.supervisor.installation import Installation
 from armonika.supervisor.key_desk import KeyDesk, KeyDeskError
 
@@ -112,9 +112,14 @@ class Rounds:
         """Once a start: why a backup cannot wait. A restored copy archives nothing until its first one, so that it never mixes with what it came from."""
         config = self.installation.settings
         with psycopg.connect(self.installation.admin_dsn, autocommit=True) as connection:
-            row = connection.execute("SELECT current_setting('archive_command') = '/bin/true'").fetchone()
+            row = connection.execute("SELECT current_setting('archive_command')").fetchone()
+        command = str(row[0]) if row else ""
+        if "armonika.entry.archive_wal" in command and command != archive_command(config):
+            # The home, the checkout or the folder of backups was moved: until this is set anew every segment waits.
+            archive_on(config, self.installation.admin_dsn, key_pair(config)[1])
+            self.say("The archive of the database's log was set to its new place.")
         restored = (config.home / MARK).exists()
-        self._bare = restored or bool(row and row[0] and catalogue_of(config).look()[0])
+        self._bare = restored or (command == "/bin/true" and bool(catalogue_of(config).look()[0]))
         if not self._bare:
             return ""
         what = "was restored" if restored else "does not archive the log of its database"

@@ -60,6 +60,11 @@ def wal_place(segment: str) -> bytes:
     return f"armonika/wal/1/{segment}".encode()
 
 
+def archive_command(config: Settings) -> str:
+    """What the server runs for each finished segment."""
+    return f"{shlex.quote(sys.executable)} -m armonika.entry.archive_wal %p %f {shlex.quote(str(catalogue_of(config).wal))}"
+
+
 def archive_on(config: Settings, admin_dsn: str, public: bytes) -> None:
     """Lets the server hand each finished segment of its log to `armonika.entry.archive_wal`, which has the public key alone. Idempotent."""
     kept = catalogue_of(config)
@@ -76,7 +81,7 @@ def archive_on(config: Settings, admin_dsn: str, public: bytes) -> None:
         user = user_for("postgres")
         os.chown(kept.wal, user.uid, user.gid)
         make_reachable(kept.wal, user)
-    command = f"{shlex.quote(sys.executable)} -m armonika.entry.archive_wal %p %f {shlex.quote(str(kept.wal))}"
+    command = archive_command(config)
     with psycopg.connect(admin_dsn, autocommit=True) as connection:
         row = connection.execute("SELECT current_setting('archive_mode'), current_setting('archive_command')").fetchone()
         assert row is not None
@@ -94,7 +99,7 @@ def archive_on(config: Settings, admin_dsn: str, public: bytes) -> None:
 
 
 def create(config: Settings, policy: Policy, admin_dsn: str) -> Backup:
-    """One backup, from a running server. Raises BackupError; what was begun is removed by `expire`."""
+    """One backup, from a running server. Raises BackupError; what was begun is then removed (after kill -9 by `expire`, a day later)."""
     private, public = key_pair(config)
     del private
     archive_on(config, admin_dsn, public)
@@ -103,26 +108,35 @@ def create(config: Settings, policy: Policy, admin_dsn: str) -> Backup:
     backup_id = created.strftime("%Y%m%dT%H%M%S") + "-" + crypto.random_bytes(3).hex()
     folder = kept.folder / backup_id
     folder.mkdir(mode=0o700)
-    with psycopg.connect(admin_dsn, autocommit=True) as connection:
-        first = _one(connection, "SELECT pg_walfile_name(pg_current_wal_lsn())")
-        server = connection.info.server_version // 10000
-        epochs = connection.execute(
-            "SELECT compartment || '/' || epoch FROM vault.epochs() WHERE state <> 'retired' ORDER BY 1"
-        ).fetchall()
-    with (folder / BASE).open("wb") as target, _basebackup(config, admin_dsn) as source:
-        archive.seal(iter(lambda: source.read(1 << 20), b""), target, public, place(backup_id, BASE))
-        os.fsync(target.fileno())
-    with (folder / LOG).open("wb") as target, _copied(config.audit_log) as copied:
-        archive.seal(iter(lambda: copied.read(1 << 20), b""), target, public, place(backup_id, LOG))
-        os.fsync(target.fileno())
-    with psycopg.connect(admin_dsn, autocommit=True) as connection:
-        tree = int(str(_one(connection, "SELECT size FROM vault.seal_state")))
-        newest = str(_one(connection, "SELECT pg_walfile_name(pg_switch_wal())"))
-    made = Backup(
-        backup_id, created.isoformat(timespec="seconds"), policy.copies.site, server, str(first), tree, tuple(str(row[0]) for row in epochs),
-        {name: sha256_of(folder / name) for name in (BASE, LOG)}, sum((folder / name).stat().st_size for name in (BASE, LOG)),
-    )  # fmt: skip
-    kept.write(made)
+    try:
+        with psycopg.connect(admin_dsn, autocommit=True) as connection:
+            first = _one(connection, "SELECT pg_walfile_name(pg_current_wal_lsn())")
+            server = connection.info.server_version // 10000
+            epochs = connection.execute(
+                "SELECT compartment || '/' || epoch FROM vault.epochs() WHERE state <> 'retired' ORDER BY 1"
+            ).fetchall()
+        with (folder / BASE).open("wb") as target, _basebackup(config, admin_dsn) as source:
+            archive.seal(iter(lambda: source.read(1 << 20), b""), target, public, place(backup_id, BASE))
+            os.fsync(target.fileno())
+        with (folder / LOG).open("wb") as target, _copied(config.audit_log) as copied:
+            archive.seal(iter(lambda: copied.read(1 << 20), b""), target, public, place(backup_id, LOG))
+            os.fsync(target.fileno())
+        with psycopg.connect(admin_dsn, autocommit=True) as connection:
+            tree = int(str(_one(connection, "SELECT size FROM vault.seal_state")))
+            newest = str(_one(connection, "SELECT pg_walfile_name(pg_switch_wal() - 1)"))
+        made = Backup(
+            backup_id, created.isoformat(timespec="seconds"), policy.copies.site, server, str(first), tree, tuple(str(row[0]) for row in epochs),
+            {name: sha256_of(folder / name) for name in (BASE, LOG)}, sum((folder / name).stat().st_size for name in (BASE, LOG)),
+        )  # fmt: skip
+        kept.write(made)
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise BackupError(
+            f"The backup could not be written in {kept.folder}: {error.strerror}. What was begun is removed; make room or mend the disk, then make it again."
+        ) from None
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     _wait_archived(kept, admin_dsn, newest)
     (config.home / MARK).unlink(missing_ok=True)
     return made
