@@ -111,13 +111,24 @@ class KeyDesk:
                 raise KeyDeskError(
                     f"Epoch {number} of {name} was never active. `armonika keys rotate {name}` begins to write it."
                 )
+            if line.state is state and self._tell(name, number, state):
+                # kill -9 came between the keyring and the database: the same command ends what it began.
+                return
             ring.epochs.move(name, number, state, reason)
             ring.save()
+        self._tell(name, number, state)
+
+    def _tell(self, name: str, number: int, state: KeyState) -> bool:
+        """Lets the database write an epoch, or write it no more. Returns whether that was new to it."""
         with self._database() as database:
-            if state is KeyState.ACTIVE:
-                database.execute("SELECT vault.activate_epoch(%s, %s)", (name, number))
-            else:
-                database.execute("SELECT vault.suspend_epoch(%s, %s)", (name, number))
+            row = database.execute(
+                "SELECT state FROM vault.epochs() WHERE compartment = %s AND epoch = %s", (name, number)
+            ).fetchone()
+            if row is None or row[0] != ("suspended" if state is KeyState.ACTIVE else "active"):
+                return False
+            call = "activate_epoch" if state is KeyState.ACTIVE else "suspend_epoch"
+            database.execute(f"SELECT vault.{call}(%s, %s)".encode(), (name, number))
+            return True
 
     def destroy(self, name: str, number: int, reason: str, *, early: bool = False) -> None:
         """Destroys an epoch for good, renews the keyring key and the root, and leaves an entry in the log.
