@@ -20,7 +20,8 @@ from armonika.store.embedded import DatabaseError, Embedded
 from armonika.store.private_files import write_private
 from armonika.store.users import User, make_reachable, user_for
 from armonika.supervisor import certificates, tls
-from armonika.supervisor.backup.create import LAID_READY, MARK
+from armonika.supervisor.backup.catalogue import BackupError
+from armonika.supervisor.backup.create import BEGUN, LAID_READY, MARK
 from armonika.supervisor.backup.replay import replay
 from armonika.supervisor.database import check_transport, door_dsn, dsn_of
 from armonika.trust import crypto
@@ -69,8 +70,13 @@ class Installation:
         os.pwrite(self._lock, str(os.getpid()).encode(), 0)
 
     def start(self) -> None:
-        """Database, keys, schema, policy, job queue. Raises DatabaseError, RootKeyError, MigrationError, PolicyError."""
+        """Database, keys, schema, policy, job queue. Raises DatabaseError, RootKeyError, MigrationError, PolicyError, BackupError."""
         loaded = policy.load()
+        mark = self.settings.home / MARK
+        if mark.exists() and mark.read_text().endswith(BEGUN):
+            raise BackupError(
+                f"{self.settings.home} is a restore that did not come to its end: what it holds is not whole. Remove it and restore again; nothing was changed."
+            )
         if self.settings.database_url:
             check_transport(self.settings.database_url)
             self.admin_dsn = self.settings.database_url

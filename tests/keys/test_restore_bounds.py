@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ import pytest
 
 from armonika import policy
 from armonika.supervisor import key_desk, rounds
+from armonika.supervisor.backup import restore as restore_module
 from armonika.supervisor.backup.catalogue import BASE, BackupError, Catalogue
 from armonika.supervisor.backup.create import MARK, PUBLIC, catalogue_of, create
 from armonika.supervisor.backup.restore import restore
@@ -117,6 +119,22 @@ def test_a_gap_in_the_archive_is_named_and_what_was_begun_is_removed(home: House
     finally:
         aside.rename(lost)
         subprocess.run(["rm", "-rf", str(place)], check=True)
+
+
+def test_a_restore_that_was_killed_is_no_home(home: House, tmp_path: Path) -> None:
+    """Half its segments are there, or none: started, it would serve what is older than what was acknowledged."""
+    kept, backup = catalogue_of(home.config), catalogue_of(home.config).get("latest")
+    child = os.fork()
+    if child == 0:
+        restore_module._segments = lambda *_: os._exit(99)  # type: ignore[assignment]
+        restore(home.config, POLICY, kept, backup, tmp_path, say=lambda _: None)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 99
+    shutil.copytree(home.config.keys, tmp_path / "keys")
+    with pytest.raises(BackupError, match="did not come to its end"):
+        Installation(replace(home.config, home=tmp_path)).start()
+    with pytest.raises(BackupError, match="not empty"):
+        restore(home.config, POLICY, kept, backup, tmp_path)
 
 
 def test_what_was_begun_is_removed_and_a_folder_that_was_there_stays(home: House, tmp_path: Path) -> None:

@@ -32,6 +32,8 @@ from armonika.trust.keys.keyring import alone
 
 LAID_READY = " laid ready\n"
 """Ends that file while a server of one's own has still to recover the files."""
+BEGUN = " begun\n"
+"""Ends that file until a restore is through: one that was killed is no home."""
 ARCHIVE_SECONDS = 45
 """How long a backup waits for the segment behind it."""
 PUBLIC = "archive.pub"

@@ -23,7 +23,7 @@ from armonika.store.embedded import DatabaseError, Embedded
 from armonika.store.private_files import read_private, write_private
 from armonika.store.users import user_for
 from armonika.supervisor.backup.catalogue import BASE, LOG, Backup, BackupError, Catalogue
-from armonika.supervisor.backup.create import LAID_READY, MARK, Pipe, key_pair, place, wal_place
+from armonika.supervisor.backup.create import BEGUN, LAID_READY, MARK, Pipe, key_pair, place, wal_place
 from armonika.supervisor.backup.replay import Replayed, replay
 from armonika.trust import archive, crypto
 from armonika.trust.keys import Keyring
@@ -53,7 +53,7 @@ def restore(config: Settings, policy: Policy, kept: Catalogue, backup: Backup, h
     home.chmod(0o755)
     target = replace(config, home=home, database_url=None)
     try:
-        write_private(home / MARK, (backup.backup_id + (LAID_READY if config.database_url else "\n")).encode())
+        write_private(home / MARK, (backup.backup_id + BEGUN).encode())
         say(f"Opening {backup.backup_id} …")
         files = target.postgres if config.database_url is None else home / "server"
         _unpack(kept.path(backup, BASE), private, place(backup.backup_id, BASE), files / "data")
@@ -61,7 +61,9 @@ def restore(config: Settings, policy: Policy, kept: Catalogue, backup: Backup, h
         _segments(kept, private, backup, files, until)
         _keys(config, target)
         _to_recover(files, until)
-        return Restored(home, Replayed(0, 0), "") if config.database_url else _recover(target, backup, policy, until, say, look)
+        done = Restored(home, Replayed(0, 0), "") if config.database_url else _recover(target, backup, policy, until, say, look)
+        write_private(home / MARK, (backup.backup_id + (LAID_READY if config.database_url else "\n")).encode())
+        return done
     except BaseException:
         for path in home.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
