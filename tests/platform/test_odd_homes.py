@@ -111,6 +111,21 @@ def test_what_a_killed_writer_left_beside_a_key_goes_with_the_next_write(folder:
     assert [one.exists() for one in (*left, living, other)] == [False, False, True, True]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="a small file system needs root")
+def test_a_full_disk_is_named_and_leaves_the_old_file_whole(folder: Path) -> None:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(folder)], check=False).returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        write_private(folder / "keyring.json", b"whole")
+        with pytest.raises(OSError, match="No space left") as raised:
+            write_private(folder / "keyring.json", bytes(100_000))
+        assert raised.value.filename == str(folder / "keyring.json")
+        assert [path.name for path in folder.iterdir()] == ["keyring.json"]
+        assert (folder / "keyring.json").read_bytes() == b"whole"
+    finally:
+        subprocess.run(["umount", str(folder)], check=False)
+
+
 def test_a_moved_home_started_by_a_careless_shell_whose_output_is_gone(folder: Path) -> None:
     """With umask 0, a locale without our signs, and a pipe that nobody reads any more."""
     extra = {"PYTHONIOENCODING": "ascii"}

@@ -55,6 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SettingsError as error:
         print(f"armonika: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # Whoever read our words has gone; the end of the process must not try to write the rest.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 2
     except Exception as error:
         # Python's own status is 1, and that would say that something was found.
         return _failed(error)

@@ -103,6 +103,8 @@ def _serve(config: Settings, installation: Installation, sample: bool, stop: thr
             environment, user = installation.hand_out(name)
             if name == "sealer":
                 config.audit_log.mkdir(parents=True, exist_ok=True)
+                # Public, and read by witness and API.
+                config.audit_log.chmod(0o755)
                 if user and config.audit_log.stat().st_uid != user.uid:
                     # New, or put there by a restore: all of it becomes the sealer's.
                     for path in (config.audit_log, *config.audit_log.rglob("*")):
