@@ -158,6 +158,12 @@ def _wait_archived(kept: Catalogue, admin_dsn: str, segment: str) -> None:
             if row[0]:
                 return
             if time.monotonic() > end:
+                if row[1] and row[2] in kept.segments():
+                    # Files of before were put in place by hand: their log goes on under names that are taken.
+                    raise BackupError(
+                        f"The backup is made, but another {row[2]} is archived already: an older copy of the database was put in place by hand. Move the "
+                        f"segments from {row[2]} on out of {kept.wal} to another folder, and make the backup again; until then nothing later can be restored."
+                    )
                 failed = f" It fails at {row[2]}: its own log says why." if row[1] else ""
                 raise BackupError(
                     f"The backup is made, but the server archived nothing behind it for {ARCHIVE_SECONDS} s.{failed} Its user must be able to write in "
