@@ -102,3 +102,14 @@ def test_a_gap_in_the_archive_is_found(tmp_path: Path) -> None:
     assert archived(*whole, "000000010000000100000002") == whole[3]
     assert archived("0000000100000000000000F0", *whole) is None, "what is older is of no account"
     assert archived(whole[3], "000000010000000300000000") == whole[0]
+
+
+def test_what_else_lies_on_the_disk_of_backups_stays(tmp_path: Path) -> None:
+    """`ARMONIKA_BACKUPS` names a whole disk: its other folders have no manifest either, or one of another kind."""
+    later = datetime.now(UTC) + timedelta(days=400)
+    for name in ("lost+found", "photographs", "aside"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "photographs" / "manifest.json").write_text("{}")
+    (tmp_path / "20261125T000000-bbbbbb").mkdir()
+    assert Catalogue(tmp_path).expire(later, timedelta(days=35)) == ["20261125T000000-bbbbbb"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["aside", "lost+found", "photographs"]

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from armonika.store.private_files import write_private
 
+_ID = re.compile(r"\d{8}T\d{6}-[0-9a-f]{6}")
 _SEGMENT = re.compile(r"[0-9A-F]{24}")
 MANIFEST, BASE, LOG, WAL = "manifest.json", "base.tar.sealed", "log.tar.sealed", "wal"
 
@@ -74,7 +75,8 @@ class Catalogue:
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except (ValueError, TypeError, KeyError):
-                damaged.append(folder / MANIFEST)
+                if _ID.fullmatch(folder.name):
+                    damaged.append(folder / MANIFEST)
         return sorted(found, key=lambda backup: backup.created), damaged
 
     def get(self, wanted: str) -> Backup:
@@ -133,7 +135,8 @@ class Catalogue:
         for folder in self.folder.iterdir() if self.folder.exists() else ():
             if (
                 folder.is_dir()
-                and folder != self.wal
+                # What else lies on that disk is nobody's to remove.
+                and _ID.fullmatch(folder.name)
                 and not (folder / MANIFEST).exists()
                 and at.timestamp() - folder.stat().st_mtime > 86400
             ):
