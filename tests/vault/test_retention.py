@@ -420,39 +420,6 @@ def test_a_person_whose_records_ended_alone_gets_a_tombstone_an_hour_later(doors
         )
 
 
-def test_an_end_that_is_seen_late_is_not_passed_over_and_stops_nobody(doors: Doors, job: Expirer) -> None:
-    """A transaction that drew its number two hours ago and ends now, and one that holds a person as long."""
-    slow, quick, held = doors.people(3)
-    with psycopg.connect(doors.server.admin_dsn) as late, psycopg.connect(doors.server.admin_dsn) as holder:  # type: ignore[attr-defined]
-        late.execute("DELETE FROM vault.record WHERE subject_id = %s", (slow.subject,))
-        late.execute(
-            "INSERT INTO vault.ended (at, subject_id, record_id, audit_id) VALUES (clock_timestamp() - interval '2 hours', %s, %s, 1)",
-            (slow.subject, slow.record),
-        )
-        doors.api.erase_records(doors.token, [(one.subject, one.record) for one in (quick, held)], "provide", "integration")
-        with doors.admin() as admin:
-            admin.execute("UPDATE vault.ended SET at = at - interval '2 hours' WHERE subject_id = ANY (%s)", ([quick.subject, held.subject],))  # fmt: skip
-        holder.execute("SELECT FROM vault.subject WHERE subject_id = %s FOR UPDATE", (held.subject,))
-
-        def gone() -> list[int]:
-            return [
-                count(doors, "SELECT count(*) FROM vault.tombstone WHERE subject_id = %s", one.subject)
-                for one in (slow, quick, held)
-            ]
-
-        for _ in range(3):
-            retention.run(job)
-        assert gone() == [0, 1, 0], "who is held waits alone"
-        holder.rollback()
-        retention.run(job)
-        assert gone() == [0, 1, 1]
-        late.commit()
-    retention.run(job)
-    assert gone() == [1, 1, 1], "what was seen late was not passed over"
-    assert count(doors, "SELECT count(*) FROM vault.retention_state WHERE swept_xact > %s::text::xid8", "0") == 1
-    retention.run(job)
-
-
 def test_what_nobody_collects_goes(doors: Doors, job: Expirer) -> None:
     person = doors.person()
     with doors.admin() as admin:
