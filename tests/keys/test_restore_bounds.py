@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
+import psycopg
 import pytest
 
 from armonika import policy
@@ -236,6 +237,28 @@ def test_a_restored_home_is_backed_up_at_once_and_says_so(home: House, monkeypat
     worked(done)
     assert len(kept.all()) == before + 2
     assert "archive_wal" in str(home.value("SHOW archive_command"))
+
+
+def test_the_archive_moves_along_with_a_home(home: House) -> None:
+    """Set to where the home was, every segment would wait until the next backup."""
+    with home.admin() as admin:
+        row = admin.execute("SHOW archive_command").fetchone()
+        assert row is not None
+        before = str(row[0])
+        admin.execute(psycopg.sql.SQL("ALTER SYSTEM SET archive_command = {}").format(before.replace("/backups/", "/elsewhere/")))
+        admin.execute("SELECT pg_reload_conf()")
+    time.sleep(1)
+    said: list[str] = []
+    worked(rounds.Rounds(Installation(home.config, admin_dsn=home.embedded.admin_dsn), said.append))
+    time.sleep(1)
+    assert home.value("SHOW archive_command") == before
+    assert said == ["The archive of the database's log was set to its new place."]
+
+
+def test_a_locale_that_lacks_a_sign_of_ours_is_no_error(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    assert command(home, "--help").returncode == 0
+    assert command(home, "keys", "list").returncode == 0
 
 
 def test_a_damaged_catalogue_or_a_disk_that_is_gone_does_not_end_what_serves(
