@@ -101,7 +101,8 @@ def load() -> Settings:
         raise SettingsError(
             "ARMONIKA_API_RATE must be a number from 1 to 1000000000: what a token of the API may ask in a minute."
         )
-    home = Path(os.environ.get("ARMONIKA_HOME") or CHECKOUT / "var").absolute()
+    # One home has one name, by whatever link it is reached: the credentials of its running processes are found by it.
+    home = Path(os.environ.get("ARMONIKA_HOME") or CHECKOUT / "var").resolve()
     named = {name: Path(value).absolute() for name in ("ARMONIKA_TLS", "ARMONIKA_API_CLIENTS") if (value := os.environ.get(name))}
     made = Settings(
         home, int(raw), os.environ.get("ARMONIKA_DATABASE_URL") or None, int(rate), os.environ.get("ARMONIKA_HOST") or "localhost",

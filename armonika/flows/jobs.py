@@ -10,13 +10,14 @@ from importlib.resources import files
 import psycopg
 from procrastinate import App, PsycopgConnector
 
+from armonika.store.turn import turn
+
 SCHEMA = "jobs"
 
 
 def install(admin_dsn: str) -> bool:
     """Applies procrastinate's schema once and grants the worker its use. Returns whether anything was made. For the administrator."""
-    with psycopg.connect(admin_dsn) as connection:
-        connection.execute("SELECT pg_advisory_xact_lock(1095585103)")
+    with turn(admin_dsn), psycopg.connect(admin_dsn) as connection:
         row = connection.execute("SELECT to_regclass('jobs.procrastinate_jobs')").fetchone()
         new = row is None or row[0] is None
         if new:

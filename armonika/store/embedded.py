@@ -11,6 +11,7 @@ import os
 import secrets
 import shutil
 import signal
+import stat
 import subprocess
 import time
 import zlib
@@ -23,6 +24,7 @@ from psycopg.conninfo import make_conninfo
 from armonika.store.private_files import read_private, write_private
 from armonika.store.users import User, make_reachable
 
+VERSION = 18
 PORT = 5432
 DATABASE = "armonika"
 # Values must never reach the server's log; nothing may be prepared for two-phase commit (docs/security).
@@ -47,7 +49,7 @@ def binaries() -> Path:
         raise DatabaseError(
             "The embedded PostgreSQL is not installed: run `make setup`, or name a server in ARMONIKA_DATABASE_URL."
         )
-    return Path(found.origin).parent / "pginstall18" / "bin"
+    return Path(found.origin).parent / f"pginstall{VERSION}" / "bin"
 
 
 @dataclass
@@ -93,8 +95,14 @@ class Embedded:
             os.chown(self.folder, self.user.uid, self.user.gid)
         if (self.data / "PG_VERSION").exists():
             return
-        if self.data.exists():
-            shutil.rmtree(self.data)
+        if self.data.exists() and any(self.data.iterdir()):
+            raise DatabaseError(
+                f"{self.data} is not empty and lacks PG_VERSION: it is no database, or a damaged one. Put the missing files back, or move the folder away "
+                "if a new database is to be made; nothing was changed."
+            )
+        # Made beside and moved into place when it is whole: what a start that was killed left is never taken for a database.
+        new = self.data if self.data.exists() else self.folder / "data.new"
+        shutil.rmtree(self.folder / "data.new", ignore_errors=True)
         password = self.keys / "postgres"
         if not password.exists():
             write_private(password, secrets.token_hex(32).encode())
@@ -105,26 +113,28 @@ class Embedded:
             os.fchown(reader, self.user.uid, self.user.gid)
         made = subprocess.run(
             self._command(
-                str(binaries() / "initdb"), "-D", str(self.data), "-U", "postgres", "--auth=scram-sha-256", f"--pwfile=/dev/fd/{reader}", "-E", "UTF8",
+                str(binaries() / "initdb"), "-D", str(new), "-U", "postgres", "--auth=scram-sha-256", f"--pwfile=/dev/fd/{reader}", "-E", "UTF8",
                 "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C", "--data-checksums",
             ),
             pass_fds=(reader,), capture_output=True, cwd="/", check=False,
         )  # fmt: skip
         os.close(reader)
         if made.returncode != 0:
-            shutil.rmtree(self.data, ignore_errors=True)
+            shutil.rmtree(self.folder / "data.new", ignore_errors=True)
             raise DatabaseError(
                 f"The database could not be made in {self.data}: {made.stderr.decode(errors='replace').strip()[-400:]}"
             )
         lines = "".join(f"{name} = {value}\n" for name, value in {**SETTINGS, "shared_buffers": buffers()}.items())
-        with (self.data / "postgresql.conf").open("a") as file:
+        with (new / "postgresql.conf").open("a") as file:
             file.write(f"\n# Armonika\n{lines}")
+            file.flush()
+            os.fsync(file.fileno())
+        if new != self.data:
+            new.rename(self.data)
 
     def start(self, log: Path, timeout: float = 60.0) -> None:
         """Starts the server as a child of this process and waits until it answers. Raises DatabaseError with the log's last lines."""
-        self.socket.mkdir(parents=True, exist_ok=True)
-        if self.user:
-            os.chown(self.socket, self.user.uid, self.user.gid)
+        self._make_socket()
         self.stop_leftover()
         log.parent.mkdir(parents=True, exist_ok=True)
         end = time.monotonic() + timeout
@@ -150,6 +160,18 @@ class Embedded:
         # PostgreSQL lets every role into its own databases, with temporary tables, large objects and locks that ours does not have.
         for own in ("postgres", "template1"):
             self._run(f"REVOKE ALL ON DATABASE {own} FROM PUBLIC")
+
+    def _make_socket(self) -> None:
+        """The socket's folder, ours alone: in one of somebody else, who may write there would answer in the server's place and be told passwords."""
+        self.socket.mkdir(parents=True, exist_ok=True)
+        there = self.socket.lstat()
+        if not stat.S_ISDIR(there.st_mode) or there.st_uid not in (os.geteuid(), self.user.uid if self.user else os.geteuid()):
+            raise DatabaseError(
+                f"{self.socket}, where the database's socket belongs, is somebody else's. Remove it, or take a shorter ARMONIKA_HOME; nothing was changed."
+            )
+        self.socket.chmod(0o755)
+        if self.user:
+            os.chown(self.socket, self.user.uid, self.user.gid)
 
     def _launch(self, log: Path) -> None:
         with log.open("ab") as output:

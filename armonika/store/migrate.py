@@ -16,9 +16,9 @@ import psycopg
 from psycopg import sql
 
 from armonika.store import partitions
+from armonika.store.turn import MigrationError, turn
 
 SQL = Path(__file__).parent / "sql"
-_LOCK = 0x41524D4F
 # What writes without a table, lends a snapshot, or holds what a migration or a new partition waits for.
 _DANGEROUS = (
     "pg_logical_emit_message", "lo_create", "lo_creat", "lo_from_bytea", "lo_import", "lo_put", "lowrite", "pg_export_snapshot",
@@ -28,10 +28,6 @@ CONNECTIONS = 32
 """Connections of one door's role: twice what its pool opens while a process is replaced. A door that was taken over cannot use up the server's."""
 DOOR_SETTINGS = {"temp_file_limit": "256MB", "idle_in_transaction_session_timeout": "60s"}
 """Of each door's role. The first no door can change; the second is against accidents (see `armonika.store.watch`)."""
-
-
-class MigrationError(Exception):
-    """The database cannot be brought to this release; the message says why and what to do. Nothing was changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +40,7 @@ class MigrationResult:
 def migrate(admin_dsn: str, passwords: Mapping[str, str], keyring_id: str) -> MigrationResult:
     """Migrates the database behind `admin_dsn` (a superuser). `passwords` maps doors to the passwords of their roles.
 
-    Raises MigrationError for a server before 15, a role that is no superuser, or a database of another keyring.
+    Raises MigrationError for a server before 15, a role that is no superuser, a database of another keyring, or one that somebody else holds on to.
     """
     with psycopg.connect(admin_dsn, autocommit=True) as connection:
         version = connection.info.server_version // 10000
@@ -55,14 +51,20 @@ def migrate(admin_dsn: str, passwords: Mapping[str, str], keyring_id: str) -> Mi
                 "The role in ARMONIKA_DATABASE_URL must be a superuser to install; the services then use roles of their own."
             )
         connection.execute("SET lock_timeout = '4s'")
-        connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
-        with connection.transaction():
-            _roles(connection, passwords)
-        applied = _tables(connection)
-        _check_keyring(connection, keyring_id)
-        with connection.transaction():
-            changed = _functions(connection, version)
-        partitions.extend(connection)
+        with turn(admin_dsn):
+            try:
+                with connection.transaction():
+                    _roles(connection, passwords)
+                applied = _tables(connection)
+                _check_keyring(connection, keyring_id)
+                with connection.transaction():
+                    changed = _functions(connection, version)
+                partitions.extend(connection)
+            except psycopg.errors.LockNotAvailable:
+                raise MigrationError(
+                    "A transaction that stays open holds a table that this release changes. What was begun is undone; start again when it has ended "
+                    "(`SELECT pid, usename, xact_start FROM pg_stat_activity ORDER BY xact_start` at the server names it)."
+                ) from None
     return MigrationResult(tuple(applied), changed, version)
 
 
@@ -114,11 +116,6 @@ def _scram(connection: psycopg.Connection[tuple[object, ...]], role: str, passwo
 
 
 def _tables(connection: psycopg.Connection[tuple[object, ...]]) -> list[str]:
-    connection.execute("CREATE SCHEMA IF NOT EXISTS armonika_meta")
-    connection.execute(
-        "CREATE TABLE IF NOT EXISTS armonika_meta.migration "
-        "(name text PRIMARY KEY, sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT clock_timestamp())"
-    )
     done = {str(name): str(digest) for name, digest in connection.execute("SELECT name, sha256 FROM armonika_meta.migration")}
     applied = []
     for path in sorted((SQL / "migrations").glob("*.sql")):

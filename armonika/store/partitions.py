@@ -20,7 +20,8 @@ def extend(connection: psycopg.Connection[Any]) -> int:
     made = 0
     with connection.transaction():
         connection.execute("SET LOCAL lock_timeout = '4s'")
-        connection.execute("SELECT pg_advisory_xact_lock(1095585104)")
+        # One at a time, by what attaching locks anyway; no door's role may lock it.
+        connection.execute("LOCK TABLE ONLY vault.audit IN SHARE UPDATE EXCLUSIVE MODE")
         row = connection.execute(
             "SELECT max((regexp_match(pg_get_expr(c.relpartbound, c.oid), 'TO \\(''?([0-9]+)'))[1]::bigint), greatest((SELECT last_value FROM vault.audit_number), (SELECT max(audit_id) FROM vault.audit)) "
             "FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'vault.audit'::regclass"

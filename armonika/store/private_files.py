@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import stat
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ def write_private(path: Path, data: bytes, mode: int = 0o600, owner: tuple[int, 
     """Writes `data` durably under `path` with `mode`, for `owner` (uid, gid) from the first moment: temporary file, fsync, rename, fsync of the folder."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    _sweep(path)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -26,15 +28,30 @@ def write_private(path: Path, data: bytes, mode: int = 0o600, owner: tuple[int, 
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
+        if isinstance(error, OSError) and error.filename is None:
+            # A full disk: what is told must name the place.
+            raise OSError(error.errno, error.strerror, str(path)) from None
         raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _sweep(path: Path) -> None:
+    """Removes what processes that were killed while they wrote `path` left beside it: an old key must not outlive its end there. One with the number of this
+    process is such a one too: in a container the numbers come again."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        number = left.name.rpartition(".")[2]
+        if number.isdigit() and (int(number) == os.getpid() or not Path(f"/proc/{number}").exists()):
+            with contextlib.suppress(OSError):
+                left.chmod(0o600)
+                with overwrite(left):
+                    left.unlink()
 
 
 def read_private(path: Path) -> bytes:

@@ -10,14 +10,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
+
 from armonika import policy
 from armonika.flows import jobs
 from armonika.policy.compile import catalogue
 from armonika.settings import CHECKOUT, Settings
-from armonika.store.embedded import Embedded
+from armonika.store.embedded import DatabaseError, Embedded
 from armonika.store.private_files import write_private
 from armonika.store.users import User, make_reachable, user_for
 from armonika.supervisor import certificates, tls
+from armonika.supervisor.backup.catalogue import BackupError
+from armonika.supervisor.backup.create import BEGUN, LAID_READY, MARK
 from armonika.supervisor.backup.replay import replay
 from armonika.supervisor.database import check_transport, door_dsn, dsn_of
 from armonika.trust import crypto
@@ -66,11 +70,17 @@ class Installation:
         os.pwrite(self._lock, str(os.getpid()).encode(), 0)
 
     def start(self) -> None:
-        """Database, keys, schema, policy, job queue. Raises DatabaseError, RootKeyError, MigrationError, PolicyError."""
+        """Database, keys, schema, policy, job queue. Raises DatabaseError, RootKeyError, MigrationError, PolicyError, BackupError."""
         loaded = policy.load()
+        mark = self.settings.home / MARK
+        if mark.exists() and mark.read_text().endswith(BEGUN):
+            raise BackupError(
+                f"{self.settings.home} is a restore that did not come to its end: what it holds is not whole. Remove it and restore again; nothing was changed."
+            )
         if self.settings.database_url:
             check_transport(self.settings.database_url)
             self.admin_dsn = self.settings.database_url
+            _reach(self.admin_dsn)
         else:
             self.embedded = Embedded(self.settings.postgres, self.settings.keys, self.user("postgres"))
             self.embedded.prepare()
@@ -79,15 +89,27 @@ class Installation:
         self.dsn = dsn_of(self.admin_dsn)
         self.provisioned = provision(self.settings.keys, self.admin_dsn, catalogue(loaded), self._recover)
         jobs.install(self.admin_dsn)
+        self._note_restore()
         certificates.publish(self.settings, self.provisioned.keyring.authority())
 
     def _recover(self, ring: Keyring) -> None:
         """Before anything is served: a database that is an older copy takes back what was sealed outside it."""
         replayed = replay(self.settings.audit_log, self.admin_dsn, crypto.ed25519_public(ring.log_key()))
-        if replayed.entries or replayed.ended:
-            self.say(
-                f"This database is an older copy: {replayed.entries} entries of the log, {replayed.ended} erasures were replayed."
-            )
+        for words in replayed.words():
+            self.say(words)
+
+    def _note_restore(self) -> None:
+        """Files that a restore laid ready for a server of one's own, recovered by now: their restore has its entry in the log, as every restore."""
+        mark = self.settings.home / MARK
+        if self.settings.database_url is None or not mark.exists():
+            return
+        if mark.read_text().endswith(LAID_READY):
+            with psycopg.connect(self.admin_dsn, autocommit=True) as connection:
+                connection.execute("SELECT vault.note_restore()")
+            write_private(mark, mark.read_bytes().removesuffix(LAID_READY.encode()))
+        self.say(
+            "This home was restored. Make a backup now: `armonika backup create`. Until it is there, a fault loses what was written since."
+        )
 
     def hand_out(self, door: str) -> tuple[dict[str, str], User | None]:
         """Writes the credentials of `door` for its user alone; returns the environment and user to start it with."""
@@ -122,6 +144,16 @@ class Installation:
             self.embedded.stop()
         if self._lock >= 0:
             os.close(self._lock)
+
+
+def _reach(admin_dsn: str) -> None:
+    """Raises DatabaseError with the server's words when the database of one's own cannot be reached. Nothing was changed by then."""
+    try:
+        psycopg.connect(admin_dsn, autocommit=True, connect_timeout=20).close()
+    except psycopg.OperationalError as error:
+        raise DatabaseError(
+            f"The database in ARMONIKA_DATABASE_URL cannot be reached. Mend the address or the server, then start again; nothing was changed.\n{error}"
+        ) from None
 
 
 def environment(settings: Settings, dsn: str, credentials: Path) -> dict[str, str]:

@@ -23,6 +23,8 @@ from armonika.trust.keys import Keyring, credentials
 from armonika.trust.keys.epochs import now
 from armonika.trust.keys.keyring import alone
 
+MOST_APART = timedelta(minutes=10)
+"""Between this machine's clock and that of the database: more, and one of them is wrong."""
 AUTHORITY_LIFE = timedelta(days=365)
 """A key that issues certificates is changed once a year (NIST SP 800-57 part 1 §5.3.6: one to two years)."""
 
@@ -38,6 +40,21 @@ class Tended:
     rotated: list[str]
     destroyed: list[tuple[str, int]]
     authority: Literal["kept", "renewed", "due"] = "kept"
+
+
+def check_clock(admin_dsn: str) -> None:
+    """Raises KeyDeskError while no clock may end a backup or an epoch: the database does not trust its own, or this machine has another."""
+    with psycopg.connect(admin_dsn, autocommit=True) as database:
+        row = database.execute("SELECT fault, clock_timestamp() FROM vault.retention_clock()").fetchone()
+    assert row is not None
+    if row[0]:
+        raise KeyDeskError(
+            f"{row[0]}: no backup and no epoch ends until somebody looked. When the clock is right: `armonika retention confirm-clock`."
+        )
+    if abs(row[1] - now()) > MOST_APART:
+        raise KeyDeskError(
+            f"The clock of this machine and that of the database are {abs(row[1] - now())} apart: no backup and no epoch ends. Set the wrong one right (NTP)."
+        )
 
 
 class KeyDesk:
@@ -94,13 +111,24 @@ class KeyDesk:
                 raise KeyDeskError(
                     f"Epoch {number} of {name} was never active. `armonika keys rotate {name}` begins to write it."
                 )
+            if line.state is state and self._tell(name, number, state):
+                # kill -9 came between the keyring and the database: the same command ends what it began.
+                return
             ring.epochs.move(name, number, state, reason)
             ring.save()
+        self._tell(name, number, state)
+
+    def _tell(self, name: str, number: int, state: KeyState) -> bool:
+        """Lets the database write an epoch, or write it no more. Returns whether that was new to it."""
         with self._database() as database:
-            if state is KeyState.ACTIVE:
-                database.execute("SELECT vault.activate_epoch(%s, %s)", (name, number))
-            else:
-                database.execute("SELECT vault.suspend_epoch(%s, %s)", (name, number))
+            row = database.execute(
+                "SELECT state FROM vault.epochs() WHERE compartment = %s AND epoch = %s", (name, number)
+            ).fetchone()
+            if row is None or row[0] != ("suspended" if state is KeyState.ACTIVE else "active"):
+                return False
+            call = "activate_epoch" if state is KeyState.ACTIVE else "suspend_epoch"
+            database.execute(f"SELECT vault.{call}(%s, %s)".encode(), (name, number))
+            return True
 
     def destroy(self, name: str, number: int, reason: str, *, early: bool = False) -> None:
         """Destroys an epoch for good, renews the keyring key and the root, and leaves an entry in the log.
@@ -151,21 +179,21 @@ class KeyDesk:
 
         Raises KeyDeskError while the database does not trust the clock: a jump would remove every backup and the keys of what is still kept.
         """
-        with self._database() as database:
-            row = database.execute("SELECT fault FROM vault.retention_clock()").fetchone()
-        if row and row[0]:
-            raise KeyDeskError(
-                f"{row[0]}: no backup and no epoch ends until somebody looked. When the clock is right: `armonika retention confirm-clock`."
-            )
+        check_clock(self._dsn)
         ring = self.sync()
         copies = self._policy.copies
-        catalogue_of(self._config).expire(self._clock(), timedelta(days=copies.keep_days))
+        self.expire()
         rotate, destroy = ring.epochs.due(self._clock(), timedelta(days=copies.epoch_days), timedelta(days=copies.keep_days))
         for name, number in destroy:
             self.destroy(name, number, "the last backup that needed it ended")
         if rotate:
             self.rotate(rotate, f"older than {copies.epoch_days} days")
         return Tended(rotate, destroy, self._tend_authority(ring))
+
+    def expire(self) -> list[str]:
+        """Removes backups that the policy no longer keeps. Returns what is gone. Raises KeyDeskError as `tend` does."""
+        check_clock(self._dsn)
+        return catalogue_of(self._config).expire(self._clock(), timedelta(days=self._policy.copies.keep_days))
 
     def _tend_authority(self, ring: Keyring) -> Literal["kept", "renewed", "due"]:
         """Units read their certificates at their start, and a server that asks for certificates must know the authority: there it is done by hand."""

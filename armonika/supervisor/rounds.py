@@ -16,8 +16,8 @@ from armonika import policy
 from armonika.settings import CHECKOUT
 from armonika.store import partitions, watch
 from armonika.store.private_files import KeyFileError
-from armonika.supervisor.backup.catalogue import Backup
-from armonika.supervisor.backup.create import catalogue_of
+from armonika.supervisor.backup.catalogue import Backup, BackupError
+from armonika.supervisor.backup.create import MARK, archive_command, archive_on, catalogue_of, key_pair
 from armonika.supervisor.installation import Installation
 from armonika.supervisor.key_desk import KeyDesk, KeyDeskError
 
@@ -66,9 +66,20 @@ class Rounds:
     _again_at: float = 0.0
     _said_at: float = float("-inf")
     _queue: list[str] = field(default_factory=list)
+    _bare: bool | None = None
+    _failed: str = ""
 
     def tick(self) -> None:
-        """Does what is due."""
+        """Does what is due. A disk of backups that is gone, a manifest that is damaged or a root provider that does not answer must not end what serves."""
+        try:
+            self._tick()
+            self._failed = ""
+        except (BackupError, KeyFileError, OSError, psycopg.Error) as error:
+            if str(error) != self._failed:
+                self._failed = str(error)
+                self.say(f"armonika: {error} Tried again all the time; said once.")
+
+    def _tick(self) -> None:
         now = time.monotonic()
         if now - self._tended > TEND_SECONDS:
             self._tended = now
@@ -82,18 +93,37 @@ class Rounds:
                     f"armonika: a backup or drill failed; tried again in an hour. Log: {self.installation.settings.logs / 'backup.log'}"
                 )
                 self._again_at, self._queue = now + 3600, []
+            elif self._bare:
+                self._bare = False
+                self.say("The backup is made, and the log of the database is archived from here on.")
             self._working = None
         # A server of its own is backed up by its own calendar: its archive is set there (docs/operate.md).
-        if (
-            not self._queue
-            and not self.installation.settings.database_url
-            and now - self.began > FIRST_BACKUP_SECONDS
-            and now >= self._again_at
-        ):
-            wanted = due(catalogue_of(self.installation.settings).all(), datetime.now(UTC))
+        if not self._queue and not self.installation.settings.database_url and now >= self._again_at:
+            if self._bare is None and (reason := self._unarchived()):
+                self.say(reason)
+            wanted = "create" if self._bare else None
+            if not wanted and now - self.began > FIRST_BACKUP_SECONDS:
+                wanted = due(catalogue_of(self.installation.settings).look()[0], datetime.now(UTC))
             self._queue = {"create": ["create", "expire"], "drill": ["drill"], None: []}[wanted]
         if self._queue:
             self._run(self._queue.pop(0))
+
+    def _unarchived(self) -> str:
+        """Once a start: why a backup cannot wait. A restored copy archives nothing until its first one, so that it never mixes with what it came from."""
+        config = self.installation.settings
+        with psycopg.connect(self.installation.admin_dsn, autocommit=True) as connection:
+            row = connection.execute("SELECT current_setting('archive_command')").fetchone()
+        command = str(row[0]) if row else ""
+        if "armonika.entry.archive_wal" in command and command != archive_command(config):
+            # The home, the checkout or the folder of backups was moved: until this is set anew every segment waits.
+            archive_on(config, self.installation.admin_dsn, key_pair(config)[1])
+            self.say("The archive of the database's log was set to its new place.")
+        restored = (config.home / MARK).exists()
+        self._bare = restored or (command == "/bin/true" and bool(catalogue_of(config).look()[0]))
+        if not self._bare:
+            return ""
+        what = "was restored" if restored else "does not archive the log of its database"
+        return f"This home {what}: a backup is made now. Until it is there, a fault loses what was written since the start."
 
     def stop(self) -> None:
         """Ends what runs; a backup that is not finished counts for nothing."""
@@ -131,7 +161,7 @@ class Rounds:
         desk = KeyDesk(self.installation.settings, policy.load(), self.installation.admin_dsn)
         try:
             done = desk.tend()
-        except (KeyFileError, KeyDeskError, psycopg.Error) as error:
+        except (KeyFileError, KeyDeskError, BackupError, psycopg.Error) as error:
             self.say(f"armonika: keys were not tended: {type(error).__name__}: {error}")
             return
         for name in done.rotated:

@@ -96,7 +96,12 @@ class Supervisor:
                     f"{process.name} ended (status {running.returncode}); started again in {wait:g} s. Log: {self.logs / process.name}.log"
                 )
             if process.running is None and now >= process.retry_at and not self.stopping:
-                self.start(process)
+                try:
+                    self.start(process)
+                except OSError as error:
+                    # A full disk, no memory for a process: everything else goes on.
+                    process.retry_at = now + BACKOFF[-1]
+                    self.say(f"{process.name} cannot be started: {error.strerror}; tried again in {BACKOFF[-1]:g} s.")
 
     def reload(self, name: str) -> None:
         """Lets a web server start its workers anew, with the certificate that lies there now; the old ones end what they began (granian, SIGHUP)."""

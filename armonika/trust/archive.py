@@ -56,7 +56,7 @@ def opened(source: BinaryIO, private: bytes, place: bytes) -> Iterator[bytes]:
     try:
         key = crypto.hpke_open(private, source.read(int.from_bytes(head[len(MAGIC) :], "big")), MAGIC + place)
     except crypto.Unauthentic:
-        raise ArchiveDamaged("sealed for another key or place") from None
+        raise ArchiveDamaged("sealed for another key or place: made by another installation, or renamed") from None
     unpacker, number = zlib.decompressobj(), 0
     size = source.read(4)
     while True:

@@ -482,6 +482,12 @@ def test_the_command_line(home: House) -> None:
         )
 
     made = run("backup", "create")
+    if made.returncode:
+        # The test before put an older copy in place by hand: names of its log are taken. What is said then helps.
+        assert "is archived already" in made.stderr
+        for path in catalogue_of(home.config).wal.glob("*.sealed"):
+            path.rename(home.config.home / path.name)
+        made = run("backup", "create")
     assert made.returncode == 0, made.stderr
     assert "site DZ" in made.stdout
     assert run("backup", "verify").returncode == 0

@@ -14,6 +14,7 @@ from armonika import policy
 from armonika.policy.compile import catalogue
 from armonika.supervisor.backup import replay
 from armonika.supervisor.backup.catalogue import BackupError
+from armonika.supervisor.backup.replay import Replayed
 from armonika.trust import crypto
 from armonika.trust.audit import note, register
 from armonika.trust.audit.tiles import tile_name
@@ -24,7 +25,7 @@ from armonika.trust.keys import Keyring
 from armonika.trust.keys import provision as provision_module
 from armonika.trust.keys.provision import end_token, issue_token, provision
 from armonika.trust.vault import secret_hash
-from armonika.trust.vault.types import SecretHash
+from armonika.trust.vault.types import Created, SecretHash
 from tests.keys.house import House, house
 from tests.keys.test_backup import seal
 
@@ -53,6 +54,17 @@ def save(home: House, name: str) -> None:
     home.embedded.stop()
     shutil.copytree(home.embedded.data, home.config.home / name, symlinks=True)
     home.embedded.start(home.config.logs / "postgres.log")
+
+
+def came_back(home: House) -> tuple[Replayed, Keyring]:
+    """What each start does: the log is replayed before anything is written."""
+    done: list[Replayed] = []
+
+    def recover(ring: Keyring) -> None:
+        done.append(replay.replay(home.config.audit_log, home.embedded.admin_dsn, crypto.ed25519_public(ring.log_key())))
+
+    ring = provision(home.config.keys, home.embedded.admin_dsn, catalogue(POLICY), recover).keyring
+    return done[0], ring
 
 
 def signed_in(home: House, whom: UUID, role: str) -> bytes:
@@ -133,8 +145,7 @@ def test_what_ended_in_what_a_copy_lost_has_ended_in_the_copy(home: House) -> No
     seal(home)
     put_back(home, "saved")
     assert home.value(f"SELECT count(*) FROM vault.credential WHERE subject_id = '{left.subject}'") == 1
-    ring = provision(home.config.keys, home.embedded.admin_dsn, catalogue(POLICY)).keyring
-    assert replay.replay(home.config.audit_log, home.embedded.admin_dsn, crypto.ed25519_public(ring.log_key())).entries
+    assert came_back(home)[0].entries
     assert home.value(f"SELECT count(*) FROM vault.credential WHERE subject_id = '{left.subject}'") == 0
     assert home.value(f"SELECT count(*) FROM vault.staff_end WHERE subject_id = '{left.subject}'") == 1
     assert home.value(f"SELECT state FROM vault.subject WHERE subject_id = '{locked.subject}'") == "restricted"
@@ -212,9 +223,9 @@ def test_files_from_before_a_rotation_open_and_are_rotated_again(home: House) ->
     home.desk.sync()
     seal(home)
     put_back(home, "older")
-    ring = provision(home.config.keys, home.embedded.admin_dsn, catalogue(POLICY)).keyring
-    replay.replay(home.config.audit_log, home.embedded.admin_dsn, crypto.ed25519_public(ring.log_key()))
+    _, ring = came_back(home)
     home.desk.refresh(ring)
+    seal(home)
     assert home.read(home.vault("api"), person)["name"] == "N"
     home.finish_rotation()
     assert home.value("SELECT count(*) FROM vault.epoch WHERE state = 'retired'") == 1
@@ -243,3 +254,58 @@ def test_a_register_that_was_cut_off_is_written_again(another: House) -> None:
     again = {line["n"] for line in register.lines(path, public)}
     assert again >= {json.loads(line)["n"] for line in whole.splitlines()}
     assert replay.replay(another.config.audit_log, another.embedded.admin_dsn, public).ended == 0
+
+
+def enrolled(home: House, whom: Created) -> None:
+    """The entry of a correction that writes a second factor, as setting one up leaves it."""
+    with home.admin() as admin:
+        admin.execute(
+            "INSERT INTO vault.audit (audit_id, at, xact, operation, granted, door, actor, role, subject, record, dataset, fields, purpose, reason, policy_id) "
+            "SELECT nextval('vault.audit_number'), clock_timestamp(), pg_current_xact_id(), 5, true, 'console', s.actor, s.role, %s, %s, d.id, 1::bigint << (f.ordinal - 1), "
+            "p.id, 0, vault.policy_in_force() FROM vault.session s, vault.dataset d JOIN vault.field f ON f.dataset = d.id AND f.name = 'second_factor', vault.purpose p "
+            "WHERE s.kind = 'service' AND s.door = 'console' AND d.name = 'staff' AND p.name = 'provide' LIMIT 1",
+            (whom.subject, whom.record),
+        )
+
+
+def test_a_factor_that_was_set_up_anew_in_what_a_copy_lost_is_not_the_old_one_again(home: House) -> None:
+    again, first, reset, same = home.people(home.vault("api"), 4)
+    for one in (again, first, reset, same):
+        signed_in(home, one.subject, "support")
+    for one in (again, reset, same):
+        factor(home, one.subject)
+    seal(home)
+    save(home, "factors")
+    for one in (again, first, reset):
+        enrolled(home, one)
+    said(home, 40, "administrator", reset.subject)
+    seal(home)
+    put_back(home, "factors")
+    done, ring = came_back(home)
+    assert set(done.factors) == {str(again.subject), str(first.subject)}
+    words = " ".join(done.words())
+    assert "armonika staff reset" in words
+    assert str(again.subject) in words
+    old = "SELECT count(*) FROM vault.second_factor WHERE subject_id = '{}' AND check_hash = '\\x" + (b"f" * 32).hex() + "'"
+    assert [home.value(old.format(one.subject)) for one in (again, first, same)] == [0, 0, 1], "the old value proves nothing"
+    assert [state(home, one.subject) for one in (again, first, reset, same)] == [
+        (True, 1, 0), (True, 1, 0), (False, 0, 0), (True, 1, 1),
+    ], "nobody enrols over it either: who has no factor may set one up, who has one must prove it"  # fmt: skip
+    assert replay.replay(home.config.audit_log, home.embedded.admin_dsn, crypto.ed25519_public(ring.log_key())).words() == []
+
+
+def test_a_copy_that_was_written_to_before_its_log_came_back_is_refused(home: House) -> None:
+    """An entry under the number of a lost one: imported over it, the log would hold a leaf that no row has, and the sealer would stand still for good."""
+    seal(home)
+    save(home, "written")
+    home.people(home.vault("api"), 3)
+    seal(home)
+    put_back(home, "written")
+    save(home, "clean")
+    home.desk.rotate(["account"], "test")
+    with pytest.raises(BackupError, match="went different ways"):
+        came_back(home)
+    put_back(home, "clean")
+    assert came_back(home)[0].entries
+    home.people(home.vault("api"))
+    seal(home)

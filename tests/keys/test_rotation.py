@@ -15,10 +15,13 @@ from datetime import timedelta
 import psycopg
 import pytest
 
+from armonika import policy
+from armonika.policy.compile import catalogue
 from armonika.rules.key_states import IllegalTransition, KeyState
-from armonika.supervisor.key_desk import KeyDeskError
+from armonika.supervisor.key_desk import KeyDesk, KeyDeskError
 from armonika.trust.keys import Keyring
 from armonika.trust.keys.epochs import now
+from armonika.trust.keys.provision import provision
 from armonika.trust.vault.errors import Duplicate, KeyUnavailable, VaultError
 from armonika.trust.vault.types import Created, NewRecord
 from tests.keys.house import House, house
@@ -404,3 +407,36 @@ def test_a_page_costs_a_page_when_rotations_pile_up_and_statistics_are_lost(home
     assert home.value("SELECT count(*) FROM vault.lookup l JOIN vault.dataset d ON d.id = l.dataset JOIN vault.epoch e ON e.compartment = d.compartment AND e.epoch = l.epoch AND e.state <> 'active'") == 0  # fmt: skip
     fresh = home.vault("api")
     assert home.read(fresh, made[0])["name"] == home.read(fresh, made[-1])["name"] == "N"
+
+
+def test_a_mark_that_was_killed_halfway_is_ended_by_the_same_command_or_the_next_start(
+    home: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the keyring and the database: the desk says compromised, and the doors go on writing."""
+    home.desk.rotate(["account"], "before")
+    home.finish_rotation()
+    number = home.value(
+        "SELECT max(epoch) FROM vault.epoch e JOIN vault.compartment c ON c.id = e.compartment AND c.name = 'account'"
+    )
+    state = f"SELECT state FROM vault.epochs() WHERE compartment = 'account' AND epoch = {number}"
+    assert isinstance(number, int)
+
+    def half(wanted: KeyState) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(KeyDesk, "_tell", lambda *_: False)
+            home.desk.mark("account", number, wanted, "killed")
+
+    half(KeyState.SUSPENDED)
+    assert home.value(state) == "active"
+    home.desk.mark("account", number, KeyState.SUSPENDED, "again")
+    assert home.value(state) == "suspended"
+    half(KeyState.ACTIVE)
+    assert home.value(state) == "suspended"
+    home.desk.mark("account", number, KeyState.ACTIVE, "again")
+    assert home.value(state) == "active"
+    half(KeyState.COMPROMISED)
+    assert home.value(state) == "active"
+    provision(home.config.keys, home.embedded.admin_dsn, catalogue(policy.load()))
+    assert home.value(state) == "suspended", "the start ends it too"
+    with pytest.raises(IllegalTransition):
+        home.desk.mark("account", number, KeyState.COMPROMISED, "twice")

@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from armonika import policy
+from armonika.policy.compile import catalogue
+from armonika.store.turn import MigrationError
 from armonika.supervisor.backup.catalogue import Backup
 from armonika.supervisor.backup.create import catalogue_of
 from armonika.supervisor.key_desk import KeyDeskError
 from armonika.trust.keys import Keyring
+from armonika.trust.keys.provision import provision
 from tests.keys.house import house
 
 
@@ -42,3 +46,21 @@ def test_a_clock_that_jumped_removes_no_backup(tmp_path: Path) -> None:
         home.value("SELECT vault.confirm_clock()")
         home.desk.tend()
         assert not kept.all()
+
+
+def test_keys_from_before_a_rotation_stop_the_start_and_say_so() -> None:
+    """The copy of the keys folder that was made before the last rotation: what was written since is under an epoch that it does not hold."""
+    with house() as home:
+        file = home.config.keys / "keyring.json"
+        before = file.read_bytes()
+        home.desk.prepare(["account"], "test")
+        prepared = file.read_bytes()
+        home.desk.rotate(["account"], "test")
+        newest = file.read_bytes()
+        for older in (before, prepared):
+            file.write_bytes(older)
+            with pytest.raises(MigrationError, match="is older than the database, which holds epoch 2 of account"):
+                provision(home.config.keys, home.embedded.admin_dsn, catalogue(policy.load()))
+            assert file.read_bytes() == older
+        file.write_bytes(newest)
+        provision(home.config.keys, home.embedded.admin_dsn, catalogue(policy.load()))

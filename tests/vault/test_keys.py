@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from armonika.store.migrate import MigrationError
+from armonika.store.turn import MigrationError
 from armonika.trust import crypto
 from armonika.trust.keys import Keyring, RootKeyError
 from armonika.trust.keys.provision import provision

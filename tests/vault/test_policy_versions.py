@@ -9,7 +9,7 @@ import pytest
 
 from armonika import policy
 from armonika.policy.compile import catalogue
-from armonika.store.migrate import MigrationError
+from armonika.store.turn import MigrationError
 from armonika.trust.keys.provision import provision
 from tests.doors import Doors
 

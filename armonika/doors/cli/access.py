@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         report = _report(admin_dsn(settings.load()))
     except (KeyFileError, psycopg.OperationalError) as error:
-        print(f"armonika: {error}. Start the system first: `make run`.", file=sys.stderr)
+        print(f"armonika: {error}. Start the system first: `armonika serve`.", file=sys.stderr)
         return 2
     print(json.dumps(report, indent=1, default=str) if args.json else _table(report))
     return 1 if report["due"] else 0

@@ -133,7 +133,7 @@ def run(args: argparse.Namespace) -> int:
         return 2
     except (OSError, UnicodeError, KeyFileError, psycopg.OperationalError) as error:
         print(
-            f"armonika: cannot verify: {error}. Is the system running (`make run`)? An exported folder is checked with --folder.",
+            f"armonika: cannot verify: {error}. Is the system running (`armonika serve`)? An exported folder is checked with --folder.",
             file=sys.stderr,
         )
         return 2

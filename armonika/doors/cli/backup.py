@@ -6,7 +6,6 @@ import argparse
 import json
 import sys
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
 
 import psycopg
 
@@ -18,6 +17,7 @@ from armonika.store.private_files import KeyFileError
 from armonika.supervisor.backup.catalogue import Backup, BackupError, Catalogue
 from armonika.supervisor.backup.create import catalogue_of, create, verify
 from armonika.supervisor.backup.drill import drill
+from armonika.supervisor.key_desk import KeyDesk, KeyDeskError
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -42,9 +42,13 @@ def run(args: argparse.Namespace) -> int:
         elif args.action == "drill":
             return _drill(config, loaded, kept, args)
         elif args.action == "list":
-            _show(kept.all(), args.json)
+            found, damaged = kept.look()
+            _show(found, args.json)
+            for path in damaged:
+                print(f"armonika: {path} is damaged: this backup cannot be restored.", file=sys.stderr)
+            return 1 if damaged else 0
         elif args.action == "expire":
-            gone = kept.expire(datetime.now(UTC), timedelta(days=loaded.copies.keep_days))
+            gone = KeyDesk(config, loaded, admin_dsn(config)).expire()
             print(json.dumps(gone) if args.json else f"Removed: {', '.join(gone) or 'nothing was due'}.")
         else:
             chosen = kept.get(args.backup)
@@ -53,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
             except BackupError as error:
                 print(f"armonika: {error}", file=sys.stderr)
                 return 1
-    except (BackupError, KeyFileError, OSError) as error:
+    except (BackupError, KeyDeskError, KeyFileError, OSError) as error:
         print(f"armonika: {error}", file=sys.stderr)
         return 2
     except psycopg.OperationalError:
@@ -65,6 +69,11 @@ def run(args: argparse.Namespace) -> int:
 def _drill(config: Settings, loaded: Policy, kept: Catalogue, args: argparse.Namespace) -> int:
     """A backup that cannot be restored, or is not the same, is a finding (1)."""
     chosen = kept.get(args.backup)
+    if config.database_url:
+        raise BackupError(
+            "A drill restores beside the running system, with the embedded server. Of a server of your own, restore to another machine instead: "
+            "`armonika restore latest --to FOLDER` lays the files ready and says how to go on."
+        )
     try:
         done = drill(config, loaded, kept, chosen, admin_dsn(config), lambda text: print(text, file=sys.stderr))
     except BackupError as error:

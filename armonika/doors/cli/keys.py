@@ -20,6 +20,7 @@ from armonika.settings import Settings
 from armonika.store import partitions, watch
 from armonika.store.private_files import KeyFileError
 from armonika.supervisor import certificates
+from armonika.supervisor.backup.catalogue import BackupError
 from armonika.supervisor.key_desk import KeyDesk, KeyDeskError
 from armonika.trust.keys import Keyring, credentials, keyring
 from armonika.trust.keys.ceremony import CeremonyError
@@ -72,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     config = settings.load()
     try:
         return _run(args, config)
-    except (KeyDeskError, IllegalTransition, CeremonyError) as error:
+    except (KeyDeskError, IllegalTransition, CeremonyError, BackupError) as error:
         print(f"armonika: {error}", file=sys.stderr)
         return 1
     except KeyFileError as error:

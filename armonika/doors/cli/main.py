@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -29,6 +31,11 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command. Exit status 0 all well, 1 something was found, 2 it could not run."""
     words = list(sys.argv[1:] if argv is None else argv)
+    # Whatever the caller's umask, nobody else may write in what is made here; whatever its locale, a sign that it lacks is no error.
+    os.umask(os.umask(0o077) | 0o022)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     if not words or words[0] in ("-h", "--help"):
         lines = "\n".join(f"  {name:<9} {text}" for name, text in COMMANDS.items())
         print(
@@ -47,6 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except SettingsError as error:
         print(f"armonika: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        # Whoever read our words has gone; the end of the process must not try to write the rest.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 2
     except Exception as error:
         # Python's own status is 1, and that would say that something was found.

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"armonika: {error}", file=sys.stderr)
         return 2
     except VaultError as error:
-        print(f"armonika: the job could not run: {error}. Is the system running (`make run`)?", file=sys.stderr)
+        print(f"armonika: the job could not run: {error}. Is the system running (`armonika serve`)?", file=sys.stderr)
         return 2
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ipaddress
 import os
 import signal
@@ -10,13 +11,16 @@ import socket
 import sys
 import threading
 import time
+from typing import TextIO
+
+import psycopg
 
 from armonika import settings as settings_module
 from armonika.policy import PolicyError
 from armonika.settings import Settings
 from armonika.store.embedded import DatabaseError
-from armonika.store.migrate import MigrationError
 from armonika.store.private_files import KeyFileError
+from armonika.store.turn import MigrationError
 from armonika.store.users import UserError
 from armonika.supervisor.backup.catalogue import BackupError
 from armonika.supervisor.ballast import Ballast
@@ -54,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
         signal.signal(number, lambda *_: stop.set())
     try:
         config = settings_module.load()
-        installation = Installation(config)
+        installation = Installation(config, _say)
         check_tls(config)
         config.home.mkdir(parents=True, exist_ok=True)
         installation.lock()
@@ -82,9 +86,9 @@ def _serve(config: Settings, installation: Installation, sample: bool, stop: thr
                 ) from None
     ballast = Ballast(config.home / "ballast")
     ballast.check()
-    print("Starting the database …", flush=True)
+    _say("Starting the database …")
     installation.start()
-    supervisor = Supervisor(config.logs)
+    supervisor = Supervisor(config.logs, _say)
     address = ipaddress.ip_address(config.listen)
     own = f"{config.scheme}://" + (
         "127.0.0.1" if address.is_unspecified else f"[{address}]" if address.version == 6 else str(address)
@@ -99,6 +103,8 @@ def _serve(config: Settings, installation: Installation, sample: bool, stop: thr
             environment, user = installation.hand_out(name)
             if name == "sealer":
                 config.audit_log.mkdir(parents=True, exist_ok=True)
+                # Public, and read by witness and API.
+                config.audit_log.chmod(0o755)
                 if user and config.audit_log.stat().st_uid != user.uid:
                     # New, or put there by a restore: all of it becomes the sealer's.
                     for path in (config.audit_log, *config.audit_log.rglob("*")):
@@ -108,11 +114,11 @@ def _serve(config: Settings, installation: Installation, sample: bool, stop: thr
                 if user:
                     os.chown(config.home / "witness", user.uid, user.gid)
             supervisor.start(Process(name, f"armonika.entry.{name}", probe_at, user, environment))
-        print("Starting the services …", flush=True)
+        _say("Starting the services …")
         supervisor.wait_ready()
         _welcome(config, installation, sample)
-        rounds = Rounds(installation, lambda text: print(text, flush=True))
-        renewal = Renewal(installation, supervisor, lambda text: print(text, flush=True))
+        rounds = Rounds(installation, _say)
+        renewal = Renewal(installation, supervisor, _say)
         last = looked = 0.0
         while not stop.wait(0.25):
             supervisor.tick()
@@ -123,14 +129,23 @@ def _serve(config: Settings, installation: Installation, sample: bool, stop: thr
             if time.monotonic() - last > 15:
                 last = time.monotonic()
                 rounds.tick()
-                word = ballast.check()
+                try:
+                    word = ballast.check()
+                except OSError as error:
+                    word = f"{error.filename}: {error.strerror}."
                 if word:
-                    print(f"armonika: {word}", file=sys.stderr, flush=True)
-        print("Stopping …", flush=True)
+                    _say(f"armonika: {word}", sys.stderr)
+        _say("Stopping …")
         rounds.stop()
     finally:
         supervisor.stop()
     return 0
+
+
+def _say(text: str, to: TextIO | None = None) -> None:
+    """A line for the operator. An output that is full or gone must not end what serves."""
+    with contextlib.suppress(OSError, ValueError):
+        print(text, file=to or sys.stdout, flush=True)
 
 
 def _keep_database(config: Settings, installation: Installation, ballast: Ballast) -> None:
@@ -138,13 +153,13 @@ def _keep_database(config: Settings, installation: Installation, ballast: Ballas
     embedded = installation.embedded
     if embedded is None or embedded.process is None or embedded.process.poll() is None:
         return
-    print(f"armonika: the database ended (status {embedded.process.returncode}); starting it again.", file=sys.stderr, flush=True)
-    ballast.check()
+    _say(f"armonika: the database ended (status {embedded.process.returncode}); starting it again.", sys.stderr)
     try:
+        ballast.check()
         embedded.start(config.logs / "postgres.log")
-    except DatabaseError as error:
+    except (DatabaseError, KeyFileError, OSError, psycopg.Error) as error:
         ballast.release()
-        print(f"armonika: {error}", file=sys.stderr, flush=True)
+        _say(f"armonika: {error}", sys.stderr)
         time.sleep(1)
 
 
@@ -153,11 +168,11 @@ def _welcome(config: Settings, installation: Installation, sample: bool) -> None
     if sample and not marker.exists():
         from armonika.doors.cli.sample import load
 
-        print("Loading sample data through the real flows …", flush=True)
+        _say("Loading sample data through the real flows …")
         assert installation.provisioned is not None
         load(config, installation.provisioned, installation.dsn, installation.admin_dsn, marker)
     mail = f"handed to {config.mail_server[0]}" if config.mail_server else f"{config.mail_url}/{installation.page_key}/"
-    print(
+    _say(
         f"""
 Armonika is running.
   Site and portal   {config.site_url}
@@ -165,9 +180,8 @@ Armonika is running.
   Machine API       {config.api_url}
   Mail              {mail}
   Data              {config.home}
-""",
-        flush=True,
+"""
     )
     if marker.exists():
-        print(marker.read_text(), flush=True)
-    print("Ctrl-C stops everything; the data stay.", flush=True)
+        _say(marker.read_text())
+    _say("Ctrl-C stops everything; the data stay.")

@@ -62,8 +62,14 @@ def run(args: argparse.Namespace) -> int:
     except VaultError as error:
         print(f"armonika: {error}. Nothing was changed.", file=sys.stderr)
         return 1
-    except (KeyFileError, psycopg.OperationalError) as error:
-        print(f"armonika: {error}. Start the system first: `make run`.", file=sys.stderr)
+    except KeyFileError as error:
+        print(f"armonika: {error}", file=sys.stderr)
+        return 2
+    except psycopg.OperationalError:
+        print(
+            "armonika: the database does not answer. Start the system first: `armonika serve`. Nothing was changed.",
+            file=sys.stderr,
+        )
         return 2
     if args.json:
         print(json.dumps(said))

@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
                 vault.publish_trust_report(report)
         vault.close()
     except (KeyFileError, psycopg.OperationalError) as error:
-        print(f"armonika: cannot verify: {error}. Start the system first: `make run`.", file=sys.stderr)
+        print(f"armonika: cannot verify: {error}. Start the system first: `armonika serve`.", file=sys.stderr)
         return 2
     reports.note("")
     print(json.dumps(report, ensure_ascii=False, indent=1) if args.json else reports.table(report))

@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 from armonika.store.private_files import write_private
 
+_ID = re.compile(r"\d{8}T\d{6}-[0-9a-f]{6}")
+_SEGMENT = re.compile(r"[0-9A-F]{24}")
 MANIFEST, BASE, LOG, WAL = "manifest.json", "base.tar.sealed", "log.tar.sealed", "wal"
 
 
@@ -52,24 +57,38 @@ class Catalogue:
         self.wal = folder / WAL
 
     def all(self) -> list[Backup]:
-        """Every finished backup, oldest first. Raises OSError for what this user may not read: a backup that is not seen must not count as none, for keys
-        are destroyed when no backup needs them. (`Path.glob` passes over it without a word.)"""
-        found = []
-        for folder in self.folder.iterdir() if self.folder.exists() else ():
+        """Every finished backup, oldest first. Raises BackupError when the manifest of one is damaged, OSError for what this user may not read: a backup
+        that is not seen must not count as none, for keys are destroyed when no backup needs them. (`Path.glob` passes over it without a word.)"""
+        found, damaged = self.look()
+        if damaged:
+            raise BackupError(
+                f"{damaged[0]} is damaged, so that nobody can say what this backup needs. Put it back from a copy of the folder, or remove {damaged[0].parent}."
+            )
+        return found
+
+    def look(self) -> tuple[list[Backup], list[Path]]:
+        """Every finished backup whose manifest can be read, oldest first, and the manifests that are damaged. Raises OSError as `all` does."""
+        found, damaged = [], []
+        for folder in sorted(self.folder.iterdir()) if self.folder.exists() else ():
             try:
-                content = json.loads((folder / MANIFEST).read_text())
+                found.append(_read(folder))
             except (FileNotFoundError, NotADirectoryError):
                 continue
-            found.append(Backup(**{**content, "epochs": tuple(content["epochs"])}))
-        return sorted(found, key=lambda backup: backup.created)
+            except (ValueError, TypeError, KeyError):
+                if _ID.fullmatch(folder.name):
+                    damaged.append(folder / MANIFEST)
+        return sorted(found, key=lambda backup: backup.created), damaged
 
     def get(self, wanted: str) -> Backup:
-        """A backup by its id, or the newest for `latest`. Raises BackupError."""
-        known = self.all()
+        """A backup by its id, or the newest for `latest`, whatever became of the others. Raises BackupError."""
+        known, damaged = self.look()
         for backup in reversed(known):
             if wanted in ("latest", backup.backup_id):
                 return backup
-        raise BackupError(f"There is no backup {wanted}. `armonika backup list` shows {len(known)}.")
+        for path in damaged:
+            if path.parent.name == wanted:
+                raise BackupError(f"{path} is damaged. Put it back from a copy of the folder, or take another backup.")
+        raise BackupError(f"There is no backup {wanted} in {self.folder}. `armonika backup list` shows {len(known)}.")
 
     def path(self, backup: Backup, name: str) -> Path:
         """A file of a backup."""
@@ -89,6 +108,20 @@ class Catalogue:
         """Archived segments by name."""
         return {path.name.rsplit(".", 2)[0]: path for path in sorted(self.wal.glob("*.sealed"))} if self.wal.exists() else {}
 
+    def gap(self, first: str, held: Iterable[str]) -> str | None:
+        """The segment behind which one is missing, of those from segment `first` on that are archived or `held` (by a backup itself); None when they follow
+        each other to the newest."""
+        names = {name[8:]: name for name in (*held, *self.segments()) if _SEGMENT.fullmatch(name) and name[8:] >= first[8:]}
+        for before, after in pairwise(sorted(names)):
+            high, low = int(before[:8], 16), int(before[8:], 16)
+            # The low part begins anew at a power of two: 256 with segments of 16 MB, else with other ones.
+            if (int(after[:8], 16), int(after[8:], 16)) not in (
+                (high, low + 1),
+                *([(high + 1, 0)] if low & (low + 1) == 0 else []),
+            ):
+                return names[before]
+        return None
+
     def expire(self, at: datetime, keep: timedelta) -> list[str]:
         """Removes backups older than `keep`, unfinished ones of a day ago, and segments that none of the others needs. Returns what is gone."""
         gone = []
@@ -102,7 +135,8 @@ class Catalogue:
         for folder in self.folder.iterdir() if self.folder.exists() else ():
             if (
                 folder.is_dir()
-                and folder != self.wal
+                # What else lies on that disk is nobody's to remove.
+                and _ID.fullmatch(folder.name)
                 and not (folder / MANIFEST).exists()
                 and at.timestamp() - folder.stat().st_mtime > 86400
             ):
@@ -117,6 +151,18 @@ class Catalogue:
                 path.unlink()
                 gone.append(name)
         return gone
+
+
+def _read(folder: Path) -> Backup:
+    """The manifest in a folder. Raises ValueError, TypeError, KeyError when it is damaged, or is that of another folder: what expires is removed by its name."""
+    content = json.loads((folder / MANIFEST).read_bytes())
+    known = {field.name for field in fields(Backup)}
+    made = Backup(**{name: value for name, value in {**content, "epochs": tuple(content["epochs"])}.items() if name in known})
+    if made.backup_id != folder.name or made.created.tzinfo is None or not _SEGMENT.fullmatch(made.first_segment):
+        raise ValueError("not the manifest of this folder")
+    if any(Path(name).name != name for name in made.files):
+        raise ValueError("a file outside of its folder")
+    return made
 
 
 def sha256_of(path: Path) -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tarfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -28,7 +31,15 @@ from armonika.trust import archive, crypto
 from armonika.trust.keys import Keyring
 from armonika.trust.keys.keyring import alone
 
+LAID_READY = " laid ready\n"
+"""Ends that file while a server of one's own has still to recover the files."""
+BEGUN = " begun\n"
+"""Ends that file until a restore is through: one that was killed is no home."""
+ARCHIVE_SECONDS = 45
+"""How long a backup waits for the segment behind it."""
 PUBLIC = "archive.pub"
+MARK = "restored"
+"""In a restored home until its first backup, with what it came from: until then no segment of its log is archived (`Rounds`)."""
 
 
 def catalogue_of(config: Settings) -> Catalogue:
@@ -52,19 +63,28 @@ def wal_place(segment: str) -> bytes:
     return f"armonika/wal/1/{segment}".encode()
 
 
+def archive_command(config: Settings) -> str:
+    """What the server runs for each finished segment."""
+    return f"{shlex.quote(sys.executable)} -m armonika.entry.archive_wal %p %f {shlex.quote(str(catalogue_of(config).wal))}"
+
+
 def archive_on(config: Settings, admin_dsn: str, public: bytes) -> None:
     """Lets the server hand each finished segment of its log to `armonika.entry.archive_wal`, which has the public key alone. Idempotent."""
     kept = catalogue_of(config)
     kept.wal.mkdir(parents=True, exist_ok=True)
     public_file = kept.wal / PUBLIC
-    if not public_file.exists() or public_file.read_bytes() != public:
+    if public_file.exists() and public_file.read_bytes() != public:
+        raise BackupError(
+            f"{kept.folder} holds the backups of another installation. Name a folder of this one's own in ARMONIKA_BACKUPS; nothing was changed."
+        )
+    if not public_file.exists():
         write_private(public_file, public, mode=0o600)
         public_file.chmod(0o644)
     if os.geteuid() == 0 and not config.database_url:
         user = user_for("postgres")
         os.chown(kept.wal, user.uid, user.gid)
         make_reachable(kept.wal, user)
-    command = f"{shlex.quote(sys.executable)} -m armonika.entry.archive_wal %p %f {shlex.quote(str(kept.wal))}"
+    command = archive_command(config)
     with psycopg.connect(admin_dsn, autocommit=True) as connection:
         row = connection.execute("SELECT current_setting('archive_mode'), current_setting('archive_command')").fetchone()
         assert row is not None
@@ -82,7 +102,7 @@ def archive_on(config: Settings, admin_dsn: str, public: bytes) -> None:
 
 
 def create(config: Settings, policy: Policy, admin_dsn: str) -> Backup:
-    """One backup, from a running server. Raises BackupError; what was begun is removed by `expire`."""
+    """One backup, from a running server. Raises BackupError; what was begun is then removed (after kill -9 by `expire`, a day later)."""
     private, public = key_pair(config)
     del private
     archive_on(config, admin_dsn, public)
@@ -91,27 +111,66 @@ def create(config: Settings, policy: Policy, admin_dsn: str) -> Backup:
     backup_id = created.strftime("%Y%m%dT%H%M%S") + "-" + crypto.random_bytes(3).hex()
     folder = kept.folder / backup_id
     folder.mkdir(mode=0o700)
-    with psycopg.connect(admin_dsn, autocommit=True) as connection:
-        first = _one(connection, "SELECT pg_walfile_name(pg_current_wal_lsn())")
-        server = connection.info.server_version // 10000
-        epochs = connection.execute(
-            "SELECT compartment || '/' || epoch FROM vault.epochs() WHERE state <> 'retired' ORDER BY 1"
-        ).fetchall()
-    with (folder / BASE).open("wb") as target, _basebackup(config, admin_dsn) as source:
-        archive.seal(iter(lambda: source.read(1 << 20), b""), target, public, place(backup_id, BASE))
-        os.fsync(target.fileno())
-    with (folder / LOG).open("wb") as target, _copied(config.audit_log) as copied:
-        archive.seal(iter(lambda: copied.read(1 << 20), b""), target, public, place(backup_id, LOG))
-        os.fsync(target.fileno())
-    with psycopg.connect(admin_dsn, autocommit=True) as connection:
-        tree = int(str(_one(connection, "SELECT size FROM vault.seal_state")))
-        connection.execute("SELECT pg_switch_wal()")
-    made = Backup(
-        backup_id, created.isoformat(timespec="seconds"), policy.copies.site, server, str(first), tree, tuple(str(row[0]) for row in epochs),
-        {name: sha256_of(folder / name) for name in (BASE, LOG)}, sum((folder / name).stat().st_size for name in (BASE, LOG)),
-    )  # fmt: skip
-    kept.write(made)
+    try:
+        with psycopg.connect(admin_dsn, autocommit=True) as connection:
+            first = _one(connection, "SELECT pg_walfile_name(pg_current_wal_lsn())")
+            server = connection.info.server_version // 10000
+            epochs = connection.execute(
+                "SELECT compartment || '/' || epoch FROM vault.epochs() WHERE state <> 'retired' ORDER BY 1"
+            ).fetchall()
+        with (folder / BASE).open("wb") as target, _basebackup(config, admin_dsn) as source:
+            archive.seal(iter(lambda: source.read(1 << 20), b""), target, public, place(backup_id, BASE))
+            os.fsync(target.fileno())
+        with (folder / LOG).open("wb") as target, _copied(config.audit_log) as copied:
+            archive.seal(iter(lambda: copied.read(1 << 20), b""), target, public, place(backup_id, LOG))
+            os.fsync(target.fileno())
+        with psycopg.connect(admin_dsn, autocommit=True) as connection:
+            tree = int(str(_one(connection, "SELECT size FROM vault.seal_state")))
+            newest = str(_one(connection, "SELECT pg_walfile_name(pg_switch_wal() - 1)"))
+        made = Backup(
+            backup_id, created.isoformat(timespec="seconds"), policy.copies.site, server, str(first), tree, tuple(str(row[0]) for row in epochs),
+            {name: sha256_of(folder / name) for name in (BASE, LOG)}, sum((folder / name).stat().st_size for name in (BASE, LOG)),
+        )  # fmt: skip
+        kept.write(made)
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise BackupError(
+            f"The backup could not be written in {kept.folder}: {error.strerror}. What was begun is removed; make room or mend the disk, then make it again."
+        ) from None
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    _wait_archived(kept, admin_dsn, newest)
+    (config.home / MARK).unlink(missing_ok=True)
     return made
+
+
+def _wait_archived(kept: Catalogue, admin_dsn: str, segment: str) -> None:
+    """Waits until the server has archived `segment`. Raises BackupError when it does not: the backup stands, and nothing later can be restored."""
+    end = time.monotonic() + ARCHIVE_SECONDS
+    with psycopg.connect(admin_dsn, autocommit=True) as connection:
+        while True:
+            row = connection.execute(
+                "SELECT last_archived_wal >= %s, last_failed_time IS NOT NULL AND (last_archived_time IS NULL OR last_failed_time > last_archived_time), "
+                "last_failed_wal FROM pg_stat_archiver",
+                (segment,),
+            ).fetchone()
+            assert row is not None
+            if row[0]:
+                return
+            if time.monotonic() > end:
+                if row[1] and row[2] in kept.segments():
+                    # Files of before were put in place by hand: their log goes on under names that are taken.
+                    raise BackupError(
+                        f"The backup is made, but another {row[2]} is archived already: an older copy of the database was put in place by hand. Move the "
+                        f"segments from {row[2]} on out of {kept.wal} to another folder, and make the backup again; until then nothing later can be restored."
+                    )
+                failed = f" It fails at {row[2]}: its own log says why." if row[1] else ""
+                raise BackupError(
+                    f"The backup is made, but the server archived nothing behind it for {ARCHIVE_SECONDS} s.{failed} Its user must be able to write in "
+                    f"{kept.wal}, and there must be room; until then nothing later than this backup can be restored."
+                )
+            time.sleep(0.1)
 
 
 def verify(config: Settings, backup: Backup) -> Backup:
@@ -186,15 +245,40 @@ def _copied(log: Path) -> Iterator[IO[bytes]]:
         )
 
 
+INSTALLED = Path("/usr/lib/postgresql")
+"""Where Debian has the programs of each version."""
+
+
+def _program(config: Settings, admin_dsn: str) -> Path:
+    """The embedded server's pg_basebackup; for a server of one's own an installed one of its version or newer, for the embedded one speaks no TLS."""
+    if config.database_url is None:
+        return binaries() / "pg_basebackup"
+    with psycopg.connect(admin_dsn, autocommit=True) as connection:
+        wanted = connection.info.server_version // 10000
+    found = {int(path.parent.parent.name): path for path in INSTALLED.glob("[0-9]*/bin/pg_basebackup")}
+    fitting = [path for version, path in sorted(found.items()) if version >= wanted]
+    if fitting:
+        return fitting[0]
+    other = shutil.which("pg_basebackup")
+    if other is None:
+        raise BackupError(
+            f"A backup of PostgreSQL {wanted} needs its pg_basebackup here: install postgresql-client-{wanted}, then make the backup again."
+        )
+    return Path(other)
+
+
 @contextmanager
 def _basebackup(config: Settings, admin_dsn: str) -> Iterator[IO[bytes]]:
     """The output of pg_basebackup. The password goes by a file of this process alone."""
-    parts = conninfo_to_dict(admin_dsn)
+    parts = {name: str(value) for name, value in conninfo_to_dict(admin_dsn).items() if name != "dbname"}
     passfile = config.run / f"backup-{os.getpid()}.pgpass"
-    write_private(passfile, f"*:*:*:*:{parts.pop('password', '')}\n".encode())
-    dsn = make_conninfo(**{name: str(value) for name, value in parts.items() if name != "dbname"}, passfile=str(passfile))
+    if "password" in parts:
+        # Colons and backslashes mean something in such a file.
+        write_private(passfile, ("*:*:*:*:" + re.sub(r"([:\\])", r"\\\1", parts.pop("password")) + "\n").encode())
+        parts["passfile"] = str(passfile)
+    dsn = make_conninfo(**parts)
     process = subprocess.Popen(
-        [str(binaries() / "pg_basebackup"), "-d", dsn, "-D", "-", "-F", "tar", "-X", "fetch", "-c", "fast", "--no-password"],
+        [str(_program(config, admin_dsn)), "-d", dsn, "-D", "-", "-F", "tar", "-X", "fetch", "-c", "fast", "--no-password"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     try:

@@ -27,17 +27,32 @@ _PAGE = 1000
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """How much came back: entries of the log, and records and people that ended again."""
+    """How much came back: entries of the log, and records and people that ended again. `factors`: pseudonyms of staff whose second factor was set up in
+    what the copy lost, so that nobody can prove one until the operator's `staff reset`."""
 
     entries: int
     ended: int
+    factors: tuple[str, ...] = ()
+
+    def words(self) -> list[str]:
+        """What an operator should know of it: nothing when the database had lost nothing."""
+        if not (self.entries or self.ended):
+            return []
+        said = [f"This database is an older copy: {self.entries} entries of the log, {self.ended} erasures were replayed."]
+        if self.factors:
+            said.append(
+                "A second factor was set up in what it lost, and the one before opens nothing. Run `armonika staff reset` for: "
+                + ", ".join(self.factors)
+            )
+        return said
 
 
 def replay(log: Path, admin_dsn: str, public: bytes) -> Replayed:
     """Replays log and register from the folder `log`. Raises BackupError when they are not whole: serving would then break a promise."""
     try:
         with psycopg.connect(admin_dsn, autocommit=True) as connection:
-            done = Replayed(_entries(connection, log, public), _ended(connection, log, public))
+            size = _size(connection)
+            done = Replayed(_entries(connection, log, public), _ended(connection, log, public), _factors(connection, size))
             # Numbers go on after the last that was ever given, also when a crash came between a replay and this; only the owner of the sequences may say so.
             for sequence, newest in (
                 ("vault.audit_number", "SELECT max(audit_id) FROM vault.audit"),
@@ -59,13 +74,28 @@ def replay(log: Path, admin_dsn: str, public: bytes) -> Replayed:
         raise
 
 
+def _size(connection: psycopg.Connection[Any]) -> int:
+    row = connection.execute("SELECT size FROM vault.seal_state").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _factors(connection: psycopg.Connection[Any], since: int) -> tuple[str, ...]:
+    """Staff whose factor was set up by entries from leaf `since` on, and who have one in the copy: it cannot be proven."""
+    rows = connection.execute(
+        "SELECT DISTINCT x.subject::text FROM vault.leaf l JOIN vault.audit x ON x.audit_id = l.audit_id JOIN vault.second_factor s ON s.subject_id = x.subject "
+        "JOIN vault.field f ON f.dataset = x.dataset AND f.name = 'second_factor' AND (x.fields >> (f.ordinal - 1)) & 1 = 1 "
+        "WHERE l.leaf_no >= %s AND x.operation = 5 AND x.granted ORDER BY 1",
+        (since,),
+    ).fetchall()
+    return tuple(str(row[0]) for row in rows)
+
+
 def _entries(connection: psycopg.Connection[Any], log: Path, public: bytes) -> int:
     if not (log / "checkpoint").exists():
         return 0
     _, size, root = read_checkpoint(read_beneath(log, "checkpoint", MOST_NOTE), own_vkey(log, public))
-    row = connection.execute("SELECT size FROM vault.seal_state").fetchone()
-    assert row is not None
-    at = int(row[0])
+    at = _size(connection)
     if at >= size:
         return 0
     if at:

@@ -10,6 +10,7 @@ import base64
 import hmac
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import shamir_mnemonic
 
@@ -60,15 +61,19 @@ def combine(shares: Sequence[str]) -> bytes:
 
 
 def restore(folder: Path, shares: Sequence[str], root: RootProvider) -> Keyring:
-    """Binds `keyring.json` in `folder` to a new root key in `root`, which must hold none. Raises CeremonyError, RootKeyError."""
+    """Binds `keyring.json` in `folder` to a new root key in `root`. One that is there and does not open it (another's, or that of a restore that was killed)
+    gets a new version and loses none. Raises CeremonyError, RootKeyError."""
     secret = combine(shares)
     with alone(folder):
         content = read_file(folder)
         recovery = content.get("recovery")
         if not recovery:
             raise CeremonyError(f"{folder / 'keyring.json'} knows no ceremony: there is nothing to restore with shares.")
-        if root.exists():
-            raise RootKeyError("A root key is there already. Move it away first if it is not the right one; nothing was changed.")
+        present = root.exists()
+        if present and _opens(folder, root, content):
+            raise RootKeyError(
+                "A root key is there already, and it opens the keyring: there is nothing to restore. Nothing was changed."
+            )
         private, _ = crypto.hpke_from_secret(secret)
         try:
             place = f"{_PLACE}/{content['id']}/recovery".encode()
@@ -77,5 +82,16 @@ def restore(folder: Path, shares: Sequence[str], root: RootProvider) -> Keyring:
             raise CeremonyError(
                 "These shares are of an earlier ceremony, or of another installation. Nothing was changed."
             ) from None
-        root.create()
+        if present:
+            root.renew()
+        else:
+            root.create()
         return Keyring.adopt(folder, root, master, content)
+
+
+def _opens(folder: Path, root: RootProvider, content: dict[str, Any]) -> bool:
+    try:
+        Keyring.open_with(folder, root, content)
+    except RootKeyError:
+        return False
+    return True

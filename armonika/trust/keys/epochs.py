@@ -117,6 +117,11 @@ class Epochs:
         """The epoch that protects new data, if any may."""
         return next((int(n) for n in self._content[name]["epochs"] if self.state(name, int(n)) in PROTECTS), None)
 
+    def held_back(self, name: str, number: int) -> bool:
+        """Whether an epoch was suspended or marked as compromised: nothing may be written under it."""
+        known = str(number) in self._content.get(name, {}).get("epochs", {})
+        return known and self.state(name, number) in (KeyState.SUSPENDED, KeyState.COMPROMISED)
+
     def usable(self, name: str) -> dict[int, dict[str, Any]]:
         """What doors hold: epochs that may still open data and are not retired, and one that is about to be activated."""
         return {

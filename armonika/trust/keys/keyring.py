@@ -142,6 +142,7 @@ class Keyring:
         """Makes what is missing: first epochs of compartments, secrets of doors, pepper, log key. Existing keys are untouched."""
         with alone(self._folder):
             self._again()
+            self._finish()
             before = json.dumps(self._content, sort_keys=True)
             if self._content["format"] == _OLD_FORMAT:
                 self._content |= {"format": _FORMAT, "recovery": None}
@@ -204,12 +205,32 @@ class Keyring:
         recovery = self._content.get("recovery")
         if recovery:
             recovery["sealed"] = self.seal_master(base64.b64decode(recovery["public"]))
+        # Whose older versions are still to be destroyed: a start after kill -9 does it (`ensure`), or an old copy of the file would open for good.
+        self._content["unfinished"] = old_provider.name
         self.save()
         self._provider.destroy_older()
         if provider is not None:
-            # The old provider keeps one version; a new one, never used, takes its place.
-            old_provider.renew()
-            old_provider.destroy_older()
+            self._leave(old_provider)
+        del self._content["unfinished"]
+        self.save()
+
+    def _leave(self, provider: RootProvider) -> None:
+        """A provider that holds the root no more keeps one version; a new one, never used, takes its place."""
+        provider.renew()
+        provider.destroy_older()
+
+    def _finish(self) -> None:
+        """Finishes a renewal that kill -9 ended: as a new one, for only what was just bound is surely the newest version."""
+        left = self._content.get("unfinished")
+        if left is None:
+            return
+        if left != self._provider.name:
+            try:
+                self._leave(choose(self._folder, left))
+            except RootKeyError:
+                # The provider of before does not answer: tried again by the next start.
+                return
+        self.renew()
 
     def seal_master(self, public: bytes) -> str:
         """The keyring key sealed to a recovery key (HPKE); only the holders of that key together can open it."""

@@ -13,10 +13,13 @@ from uuid import uuid4
 
 import psycopg
 
-from armonika.store.migrate import MigrationError, MigrationResult, migrate
+from armonika.rules.key_states import KeyState
+from armonika.store.migrate import MigrationResult, migrate
+from armonika.store.turn import MigrationError
 from armonika.trust import crypto
 from armonika.trust.keys import credentials as credential_files
 from armonika.trust.keys.keyring import DOORS, Keyring
+from armonika.trust.keys.keyring import FILE as KEYRING
 
 TOKEN_PREFIX = "arm_"  # noqa: S105 (not a secret: it names the kind)
 _TEN_YEARS = "3650 days"
@@ -53,6 +56,7 @@ def provision(
     ring.ensure(catalogue["compartments"])
     migration = migrate(admin_dsn, ring.database_passwords(), ring.keyring_id)
     with psycopg.connect(admin_dsn) as connection:
+        _not_older(ring, connection)
         try:
             row = connection.execute("SELECT vault.install_policy(%s::jsonb)", (json.dumps(dict(catalogue)),)).fetchone()
         except psycopg.errors.UniqueViolation:
@@ -86,11 +90,30 @@ def provision(
             if active is not None:
                 # A crash between keyring and database in a rotation is mended here.
                 connection.execute("SELECT vault.activate_epoch(%s, %s)", (name, active))
+        for name, number in connection.execute("SELECT compartment, epoch FROM vault.epochs() WHERE state = 'active'").fetchall():
+            if ring.epochs.held_back(name, number):
+                # One between the two in a suspension: what the keyring holds back is not written.
+                connection.execute("SELECT vault.suspend_epoch(%s, %s)", (name, number))
         ring.hold(connection.execute("SELECT compartment, epoch FROM vault.epochs() WHERE state <> 'retired'").fetchall())
         doors: dict[str, dict[str, str]] = {}
         for entry in catalogue["doors"]:
             doors.setdefault(entry["door"], {})[entry["compartment"]] = entry["mode"]
     return Provisioned(ring, migration, int(row[0]), doors)
+
+
+def _not_older(ring: Keyring, connection: psycopg.Connection[Any]) -> None:
+    """Raises MigrationError when the database writes or holds epochs of which this keyring knows nothing yet: it is a copy from before a rotation."""
+    states = {(line.compartment, line.epoch): line.state for line in ring.epochs.inventory()}
+    for name, number, state in connection.execute(
+        "SELECT compartment, epoch, state FROM vault.epochs() WHERE state <> 'retired'"
+    ).fetchall():
+        known = states.get((name, number))
+        later = state in ("active", "suspended") and known is KeyState.PRE_ACTIVATION
+        if known is None or later:
+            raise MigrationError(
+                f"{ring.folder / KEYRING} is older than the database, which holds epoch {number} of {name}. Put back the newest copy of the keys folder: with "
+                "this one what was written since would open for nobody. Nothing was changed."
+            )
 
 
 def issue_token(admin_dsn: str, role: str = "integration", days: float = 90, label: str | None = None, *, compartments: Sequence[str] | None = None,

@@ -49,6 +49,10 @@ class Claim:
             raise CannotProbe("no backup has been made yet: `armonika backup create` (`serve` makes one a day)")
         evidence = Evidence()
         if not self.drilled and self.folder is None:
+            if context.settings.database_url:
+                raise CannotProbe(
+                    "of a server of your own no restore is tried here: restore to another machine (docs/operate.md)"
+                )
             done = subprocess.run(
                 [sys.executable, "-m", "armonika.doors.cli.main", "backup", "drill", "--json"], cwd=CHECKOUT, capture_output=True, text=True, check=False, timeout=600
             )  # fmt: skip

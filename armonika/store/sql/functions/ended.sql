@@ -60,6 +60,10 @@ BEGIN
     JOIN vault.policy_version v ON v.sha256 = e ->> 'policy' LEFT JOIN vault.dataset d ON d.name = e ->> 'dataset'
     LEFT JOIN vault.purpose p ON p.name = e ->> 'purpose' LEFT JOIN vault.reason c ON c.name = e ->> 'reason'
     ON CONFLICT (audit_id) DO NOTHING;
+    -- One that was there already is committed but was not sealed in the copy. Another under its number was written since, and no log could hold both.
+    IF EXISTS (SELECT FROM jsonb_array_elements(entries) e JOIN vault.audit a ON a.audit_id = (e ->> 'audit_id')::bigint WHERE a.at <> (e ->> 'at')::timestamptz) THEN
+        RAISE EXCEPTION USING ERRCODE = 'AR409', MESSAGE = 'it and the database went different ways: something was written to this copy before the log was replayed. Put the copy in place again and start it with `armonika serve`';
+    END IF;
     INSERT INTO vault.leaf (leaf_no, audit_id, leaf_hash)
         SELECT first + x.n - 1, (x.e ->> 'audit_id')::bigint, hashes[x.n] FROM jsonb_array_elements(entries) WITH ORDINALITY AS x (e, n);
     UPDATE vault.seal_state SET size = first + cardinality(hashes), pending_xact = NULL;

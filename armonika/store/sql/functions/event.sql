@@ -54,7 +54,8 @@ END $$;
 
 -- Tells a restored copy what the entries that it got back say, from leaf `first` on: events, ended appointments and tokens, locks, and the time that they
 -- prove. An entry says that something changed, not to what, so the copy takes the narrower way: who was locked or unlocked is locked; whose credential or
--- factor changed has no password that opens (a letter or the operator's reset gives a new one); whose second factor was used has no recovery code left.
+-- factor changed has no password that opens (a letter or the operator's reset gives a new one); whose second factor was used has no recovery code left; who
+-- set a factor up has one that nobody can prove, neither with the old value nor by enrolling another, until the operator's `staff reset`.
 -- Sessions and letters' tokens of a copy that lost something end: what was signed out or used up in what it lost must not come back. Called in the
 -- transaction that put the entries back: an entry that the copy had not lost had its effect there. For the administrator.
 CREATE OR REPLACE FUNCTION vault.replay_events(first bigint) RETURNS int
@@ -63,7 +64,9 @@ DECLARE a record; told int := 0;
 BEGIN
     FOR a IN SELECT x.* FROM vault.leaf l JOIN vault.audit x ON x.audit_id = l.audit_id LEFT JOIN vault.record r ON r.subject_id = x.subject AND r.record_id = x.record
              WHERE l.leaf_no >= first AND x.granted AND (x.operation IN (30, 31) AND r.record_id IS NOT NULL
-                 OR x.operation IN (7, 11, 12, 40, 42) AND x.xact = pg_current_xact_id() AND x.subject IS NOT NULL) ORDER BY x.audit_id LOOP
+                 OR x.xact = pg_current_xact_id() AND x.subject IS NOT NULL AND (x.operation IN (7, 11, 12, 40, 42)
+                     OR x.operation = 5 AND EXISTS (SELECT FROM vault.field f WHERE f.dataset = x.dataset AND f.name = 'second_factor' AND (x.fields >> (f.ordinal - 1)) & 1 = 1)))
+             ORDER BY x.audit_id LOOP
         IF a.operation = 12 THEN
             UPDATE vault.session x SET revoked_at = coalesce(x.revoked_at, clock_timestamp()) WHERE x.actor = a.subject AND x.kind = 'token';
         -- The worker's entry is a letter that was sent: it changed nothing, and anybody may ask for one.
@@ -76,6 +79,12 @@ BEGIN
             DELETE FROM vault.recovery_code c WHERE c.subject_id = a.subject;
         ELSIF NOT EXISTS (SELECT FROM vault.subject j WHERE j.subject_id = a.subject) THEN
             CONTINUE;
+        ELSIF a.operation = 5 THEN
+            -- A factor is set up by a correction of the record that holds its value (vault.second_enrol).
+            INSERT INTO vault.second_factor (subject_id, check_hash, last_step)
+                SELECT c.subject_id, sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())), vault.second_step() FROM vault.credential c WHERE c.subject_id = a.subject
+                ON CONFLICT (subject_id) DO UPDATE SET check_hash = excluded.check_hash;
+            DELETE FROM vault.recovery_code c WHERE c.subject_id = a.subject;
         ELSIF a.operation = 42 THEN
             PERFORM vault.end_sign_in(a.subject);
             INSERT INTO vault.staff_end (subject_id, audit_id) VALUES (a.subject, a.audit_id) ON CONFLICT DO NOTHING;

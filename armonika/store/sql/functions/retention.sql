@@ -110,32 +110,39 @@ BEGIN
     UPDATE vault.retention_state SET ran_at = greatest(ran_at, here);
 END $$;
 
--- A tombstone for people whose last record ended alone, an hour ago or more. Returns how many; nobody is looked at twice.
+-- A tombstone for people whose last record ended alone, an hour ago or more: another may follow at once. Returns how many. What is settled is told by
+-- transactions, as a line has its number and its time long before it is seen: lines from the oldest open transaction on are looked at again by the next
+-- run, so that one that stays open for hours stops nobody and nobody is passed over. Who is held by somebody is left for the next run too.
 CREATE OR REPLACE FUNCTION vault.end_empty(service bytea, most int) RETURNS int
 LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
 DECLARE
     pol int := vault.policy_in_force();
     s vault.session := vault.retention_actor(service);
-    st vault.retention_state; last bigint; j vault.subject; n bigint; done int := 0;
+    st vault.retention_state; j vault.subject; n bigint; done int := 0;
+    settled xid8 := pg_snapshot_xmin(pg_current_snapshot());
+    since xid8; waiting xid8;
     legal smallint := (SELECT p.id FROM vault.purpose p WHERE p.name = 'legal');
     why smallint := (SELECT r.id FROM vault.reason r WHERE r.name = 'retention');
 BEGIN
     PERFORM vault.check_reason(pol, legal, why, NULL);
     SELECT * INTO st FROM vault.retention_state FOR UPDATE;
     PERFORM vault.check_clock(st.ran_at, clock_timestamp());
-    -- A line whose transaction is still open has a number already: what is an hour old is taken as settled.
-    SELECT max(x.ended_no) INTO last FROM (SELECT e.ended_no FROM vault.ended e WHERE e.ended_no > st.swept
-        AND e.at < clock_timestamp() - interval '1 hour' ORDER BY e.ended_no LIMIT least(most, 10000)) x;
+    -- In a database that was moved to another server by its content, transactions count anew.
+    since := least(st.swept_xact, settled);
     FOR j IN SELECT x.* FROM vault.subject x WHERE x.state <> 'erased'
-             AND x.subject_id IN (SELECT e.subject_id FROM vault.ended e WHERE e.ended_no > st.swept AND e.ended_no <= last AND e.record_id IS NOT NULL)
-             AND NOT EXISTS (SELECT FROM vault.record r WHERE r.subject_id = x.subject_id) ORDER BY x.subject_id FOR UPDATE LOOP
+             AND x.subject_id IN (SELECT e.subject_id FROM vault.ended e WHERE e.record_id IS NOT NULL AND e.xact >= since AND e.at < clock_timestamp() - interval '1 hour')
+             AND NOT EXISTS (SELECT FROM vault.record r WHERE r.subject_id = x.subject_id)
+             ORDER BY x.subject_id LIMIT least(most, 10000) FOR UPDATE SKIP LOCKED LOOP
         IF NOT EXISTS (SELECT FROM vault.record r WHERE r.subject_id = j.subject_id) THEN
             n := vault.note(s, pol, 6::smallint, true, j.subject_id, NULL, NULL, 0, legal, why, NULL);
             PERFORM vault.end_person(n, j.subject_id, 0);
             done := done + 1;
         END IF;
     END LOOP;
-    UPDATE vault.retention_state SET swept = coalesce(last, st.swept);
+    SELECT e.xact INTO waiting FROM vault.ended e JOIN vault.subject x ON x.subject_id = e.subject_id AND x.state <> 'erased'
+        WHERE e.record_id IS NOT NULL AND e.xact >= since AND NOT EXISTS (SELECT FROM vault.record r WHERE r.subject_id = e.subject_id)
+        ORDER BY e.xact LIMIT 1;
+    UPDATE vault.retention_state SET swept_xact = least(settled, waiting);
     RETURN done;
 END $$;
 

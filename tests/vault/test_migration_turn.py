@@ -1,0 +1,81 @@
+"""Migrations take turns by a lock that no door's role can hold, and say what keeps them waiting."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from armonika import policy
+from armonika.flows import jobs
+from armonika.policy.compile import catalogue
+from armonika.store import partitions, turn
+from armonika.store.migrate import migrate
+from armonika.store.turn import MigrationError
+from armonika.trust.keys import Keyring
+from armonika.trust.keys.provision import provision
+from tests.doors import Doors
+
+
+def again(doors: Doors) -> object:
+    return provision(doors.server.home / "keys", doors.server.admin_dsn, catalogue(policy.load()))  # type: ignore[attr-defined]
+
+
+def as_door(doors: Doors, door: str) -> psycopg.Connection[tuple[object, ...]]:
+    held = doors.server.provisioned.credentials(door)  # type: ignore[attr-defined]
+    return psycopg.connect(make_conninfo(doors.server.dsn, user=held.database_user, password=held.database_password))  # type: ignore[attr-defined]
+
+
+def test_no_role_of_a_door_can_hold_up_a_migration(doors: Doors) -> None:
+    with as_door(doors, "site") as held:
+        # Every advisory lock that could be meant, as far as a session can take them.
+        held.execute("SELECT pg_advisory_lock(n) FROM unnest(ARRAY[1095585102, 1095585103, 1095585104, 1095912015]) n")
+        held.execute("SELECT pg_advisory_lock(x'41524D4F'::int)")
+        assert again(doors)
+        assert jobs.install(doors.server.admin_dsn) is False  # type: ignore[attr-defined]
+        with doors.admin() as admin:
+            assert partitions.extend(admin) == 0
+    for door in ("site", "console", "api", "worker", "sealer", "verifier", "keeper", "timpani", "retention"):
+        for table in ("armonika_meta.migration", "vault.audit", "jobs.procrastinate_jobs"):
+            for mode in ("SHARE UPDATE EXCLUSIVE", "SHARE ROW EXCLUSIVE", "ACCESS EXCLUSIVE"):
+                if (door, table) == ("worker", "jobs.procrastinate_jobs"):
+                    continue
+                with as_door(doors, door) as one, pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    one.execute(f"LOCK TABLE {table} IN {mode} MODE".encode())
+
+
+def test_migrations_at_once_take_turns(doors: Doors) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(lambda _: again(doors), range(4)))
+
+
+def test_two_first_starts_at_once_make_one_database(doors: Doors) -> None:
+    """Of a database without anything in it: both try to make the table by which they take turns."""
+    server = doors.server
+    other = make_conninfo(server.admin_dsn, dbname="armonika_twice")  # type: ignore[attr-defined]
+    ring = Keyring.open(server.home / "keys")  # type: ignore[attr-defined]
+    with doors.admin() as admin:
+        admin.execute("DROP DATABASE IF EXISTS armonika_twice WITH (FORCE)")
+        admin.execute("CREATE DATABASE armonika_twice")
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            done = list(pool.map(lambda _: migrate(other, ring.database_passwords(), ring.keyring_id), range(4)))
+        assert sorted(bool(one.applied) for one in done) == [False, False, False, True]
+    finally:
+        with doors.admin() as admin:
+            admin.execute("DROP DATABASE IF EXISTS armonika_twice WITH (FORCE)")
+
+
+def test_who_waits_in_vain_is_told_why(doors: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turn, "TURN_SECONDS", 1)
+    with psycopg.connect(doors.server.admin_dsn) as other:  # type: ignore[attr-defined]
+        other.execute("LOCK TABLE armonika_meta.migration IN SHARE UPDATE EXCLUSIVE MODE")
+        with pytest.raises(MigrationError, match="Another start"):
+            again(doors)
+        other.rollback()
+        other.execute("LOCK TABLE ONLY vault.audit IN SHARE UPDATE EXCLUSIVE MODE")
+        with pytest.raises(MigrationError, match="stays open"):
+            again(doors)
+    assert again(doors)

@@ -1,0 +1,53 @@
+"""People whose last record ended alone, while transactions stay open for hours: nobody is passed over, and nobody waits for another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from armonika.flows import retention
+from armonika.trust.vault.retention import Expirer
+from tests.doors import Doors
+from tests.vault.test_retention import count
+
+
+@pytest.fixture
+def job(doors: Doors) -> Iterator[Expirer]:
+    made = Expirer(doors.server.provisioned.credentials("retention"), doors.server.dsn)  # type: ignore[attr-defined]
+    yield made
+    made.close()
+
+
+def test_an_end_that_is_seen_late_is_not_passed_over_and_stops_nobody(doors: Doors, job: Expirer) -> None:
+    """A transaction that drew its number two hours ago and ends now, and one that holds a person as long."""
+    slow, quick, held = doors.people(3)
+    with psycopg.connect(doors.server.admin_dsn) as late, psycopg.connect(doors.server.admin_dsn) as holder:  # type: ignore[attr-defined]
+        late.execute("DELETE FROM vault.record WHERE subject_id = %s", (slow.subject,))
+        late.execute(
+            "INSERT INTO vault.ended (at, subject_id, record_id, audit_id) VALUES (clock_timestamp() - interval '2 hours', %s, %s, 1)",
+            (slow.subject, slow.record),
+        )
+        doors.api.erase_records(doors.token, [(one.subject, one.record) for one in (quick, held)], "provide", "integration")
+        with doors.admin() as admin:
+            admin.execute("UPDATE vault.ended SET at = at - interval '2 hours' WHERE subject_id = ANY (%s)", ([quick.subject, held.subject],))  # fmt: skip
+        holder.execute("SELECT FROM vault.subject WHERE subject_id = %s FOR UPDATE", (held.subject,))
+
+        def gone() -> list[int]:
+            return [
+                count(doors, "SELECT count(*) FROM vault.tombstone WHERE subject_id = %s", one.subject)
+                for one in (slow, quick, held)
+            ]
+
+        for _ in range(3):
+            retention.run(job)
+        assert gone() == [0, 1, 0], "who is held waits alone"
+        holder.rollback()
+        retention.run(job)
+        assert gone() == [0, 1, 1]
+        late.commit()
+    retention.run(job)
+    assert gone() == [1, 1, 1], "what was seen late was not passed over"
+    assert count(doors, "SELECT count(*) FROM vault.retention_state WHERE swept_xact > %s::text::xid8", "0") == 1
+    retention.run(job)
