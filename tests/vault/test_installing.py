@@ -19,19 +19,19 @@ EFFECTIVE = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=1)
 GIVEN: dict[str, Any] = {
     "version": "9", "effective_from": EFFECTIVE.isoformat(), "sha256": "e" * 64, "time_zone": "Africa/Tunis", "document": "every word of it",
     "while_restricted": ["legal", "study"],
-    "compartments": ["account", "fresh"],
+    "compartments": ["account", "fresh", "spare"],
     "datasets": [
         {"name": "account", "compartment": "account", "fields": ["nickname", "email", "name"], "unique": ["nickname"], "indexed": ["email", "nickname"],
          "retention": [{"class": "short", "days": 3, "starts": "event", "locked": True}]},
-        {"name": "novel", "compartment": "fresh", "fields": ["b", "a"], "unique": [], "indexed": ["a"]},
+        {"name": "novel", "compartment": "fresh", "fields": ["b", "name"], "unique": [], "indexed": ["name"]},
     ],
     "purposes": ["provide", "study", "legal"],
     "roles": [{"name": "integration", "kind": "machine"}, {"name": "scholar", "kind": "staff"}],
     "reasons": [{"name": "integration", "purposes": ["provide"]}, {"name": "curiosity", "purposes": ["study", "legal"]}],
     "doors": [{"door": "api", "compartment": "fresh", "mode": "seal"}, {"door": "site", "compartment": "account", "mode": "full"}],
     "rules": [
-        {"role": "scholar", "purpose": "study", "dataset": "novel", "operation": "read", "scope": "all", "fields": ["a"]},
-        {"role": "scholar", "purpose": "study", "dataset": "novel", "operation": "read", "scope": "all", "fields": ["a", "b"]},
+        {"role": "scholar", "purpose": "study", "dataset": "novel", "operation": "read", "scope": "all", "fields": ["name"]},
+        {"role": "scholar", "purpose": "study", "dataset": "novel", "operation": "read", "scope": "all", "fields": ["name", "b"]},
         {"role": "scholar", "purpose": "study", "dataset": "novel", "operation": "read", "scope": "own", "fields": []},
         {"role": "integration", "purpose": "provide", "dataset": "account", "operation": "event_withdrawn", "scope": "org", "fields": ["email"]},
     ],
@@ -77,11 +77,13 @@ def test_a_version_declares_what_it_says(clean: Stage) -> None:
     ]  # fmt: skip
     # A name has its number for good; a new one gets the next.
     after = {table: numbers(clean, table) for table in before}
+    spare = after["compartment"].pop("spare")
+    assert spare == after["compartment"]["fresh"] + 1
     new = {"compartment": "fresh", "purpose": "study", "reason": "curiosity", "role": "scholar", "dataset": "novel"}
     assert after == {table: found | {new[table]: max(found.values()) + 1} for table, found in before.items()}
     parts, purposes, reasons, roles, datasets = (after[table] for table in ("compartment", "purpose", "reason", "role", "dataset"))
     assert ordinals(clean, "account") == known | {"nickname": max(known.values()) + 1}
-    assert ordinals(clean, "novel") == {"b": 1, "a": 2}
+    assert ordinals(clean, "novel") == {"b": 1, "name": 2}
     assert rows(clean, "SELECT compartment FROM vault.dataset WHERE name = 'novel'") == [(parts["fresh"],)]
     assert rows(clean, "SELECT kind FROM vault.role WHERE name = 'scholar'") == [("staff",)]
     bits = {name: 1 << (ordinal - 1) for name, ordinal in ordinals(clean, "account").items()}
@@ -154,7 +156,7 @@ def test_a_mask_is_of_the_fields_of_one_dataset(clean: Stage) -> None:
     install(clean)
     novel, known = numbers(clean, "dataset")["novel"], ordinals(clean, "account")
     mask = "SELECT vault.mask_of(%s::smallint, %s::jsonb)"
-    for names, found in ((["a", "b"], 3), (["a"], 2), (["a", "name", "nobody"], 2), ([], 0), (None, 0)):
+    for names, found in ((["name", "b"], 3), (["name"], 2), (["name", "email", "nobody"], 2), ([], 0), (None, 0)):
         assert rows(clean, mask, novel, None if names is None else json.dumps(names)) == [(found,)]
     assert rows(clean, mask, clean.account.id, '["email"]') == [(1 << (known["email"] - 1),)]
 
@@ -173,7 +175,7 @@ def test_a_door_is_told_the_version_in_force(clean: Stage) -> None:
         "datasets": {
             "account": {"id": clean.account.id, "compartment": "account", "fields": {name: known[name] for name in ("nickname", "email", "name")},
                         "unique": ["nickname"], "indexed": ["email", "nickname"]},
-            "novel": {"id": numbers(clean, "dataset")["novel"], "compartment": "fresh", "fields": {"b": 1, "a": 2}, "unique": [], "indexed": ["a"]},
+            "novel": {"id": numbers(clean, "dataset")["novel"], "compartment": "fresh", "fields": {"b": 1, "name": 2}, "unique": [], "indexed": ["name"]},
         },
         "purposes": {name: numbers(clean, "purpose")[name] for name in ("provide", "study", "legal")},
         "reasons": {name: numbers(clean, "reason")[name] for name in ("integration", "curiosity")},
