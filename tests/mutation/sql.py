@@ -36,7 +36,7 @@ CLAUSES = [
 # The server of a run is faster than it may be (`fsync`), so that the other rules of the catalogue do not hold there.
 FILES = {
     "actor": "asking creating correcting listing old_views", "ask": "asking finding", "take": "taking asking finding", "create": "creating shapes",
-    "correct": "correcting shapes", "erase": "erasing listing", "describe": "listing untraced_lists", "session": "sessions letters sign_in_races", "challenge": "letters",
+    "correct": "correcting shapes", "erase": "erasing listing sweep", "describe": "listing untraced_lists", "session": "sessions letters sign_in_races", "challenge": "letters",
     "staff": "staff_calls appointments untraced_lists letters", "epoch": "epochs rotating creating shapes correcting finding", "second_factor": "second_factor",
     "retention": "retention", "seal": "sealed_rows", "ended": "ended_rows", "event": "replayed_events events", "policy": "installing administering",
 }  # fmt: skip
@@ -86,7 +86,11 @@ def copied(where: Place) -> Iterator[Place]:
     name = str(conninfo_to_dict(where.admin_dsn)["dbname"])
     with psycopg.connect(make_conninfo(where.admin_dsn, dbname="postgres"), autocommit=True) as admin:
         drop = f"DROP DATABASE IF EXISTS {COPY} WITH (FORCE)".encode()
-        for statement in (drop, f"CREATE DATABASE {COPY} TEMPLATE {name} STRATEGY file_copy".encode(), f"REVOKE CREATE, TEMPORARY ON DATABASE {COPY} FROM PUBLIC".encode()):
+        for statement in (
+            drop,
+            f"CREATE DATABASE {COPY} TEMPLATE {name} STRATEGY file_copy".encode(),
+            f"REVOKE CREATE, TEMPORARY ON DATABASE {COPY} FROM PUBLIC".encode(),
+        ):
             admin.execute(statement)
         try:
             yield Place(where.home, make_conninfo(where.dsn, dbname=COPY), make_conninfo(where.admin_dsn, dbname=COPY))

@@ -25,7 +25,9 @@ def clean(stage: Stage) -> Iterator[Stage]:
 
 
 def living(stage: Stage, *secrets: bytes) -> list[bool]:
-    return [bool(stage.value("SELECT revoked_at IS NULL FROM vault.session WHERE secret_hash = %s", secret)) for secret in secrets]
+    return [
+        bool(stage.value("SELECT revoked_at IS NULL FROM vault.session WHERE secret_hash = %s", secret)) for secret in secrets
+    ]
 
 
 def row(stage: Stage, secret: bytes) -> tuple[Any, ...]:
@@ -91,7 +93,12 @@ def test_a_token_is_narrowed_by_names_that_are_declared(clean: Stage) -> None:
             rows(clean, NARROW, one, *given)
         assert [rows(clean, bounds, one) for one in (secret, other, session)] == [[held], [(None,) * 3], [(None,) * 3]]
     rows(clean, NARROW, secret, ["account"], ["provide"], ["read"])
-    for wrong in ((["account", "nowhere"], None, None), (None, ["profiling"], None), (None, None, ["read", "steal"]), (["nowhere"], ["provide"], ["read"])):
+    for wrong in (
+        (["account", "nowhere"], None, None),
+        (None, ["profiling"], None),
+        (None, None, ["read", "steal"]),
+        (["nowhere"], ["provide"], ["read"]),
+    ):
         assert refused(clean, NARROW, secret, *wrong) == "AR422"
     assert rows(clean, bounds, secret) == [(account, provide, [1])]
 

@@ -37,7 +37,9 @@ def person(stage: Stage, whom: UUID) -> tuple[Any, ...]:
     return *found[0], rows(stage, "SELECT erased_at, audit_id, records FROM vault.tombstone WHERE subject_id = %s", whom)
 
 
-def again(stage: Stage, whom: UUID, which: UUID | None = None, gone: int | None = None, kept: int | None = None, **more: Any) -> bool:
+def again(
+    stage: Stage, whom: UUID, which: UUID | None = None, gone: int | None = None, kept: int | None = None, **more: Any
+) -> bool:
     words = {"number": NUMBER, "at": THEN, "whom": whom, "which": which, "of": "account", "epoch": 3, "entry": 17} | more
     ((done,),) = rows(stage, AGAIN, *words.values(), gone, kept)
     return bool(done)
@@ -82,9 +84,7 @@ def test_one_record_ends_again_alone(stage: Stage) -> None:
         assert again(stage, made.subject, made.record)
         assert rows(stage, "SELECT 1 FROM vault.record WHERE subject_id = %s AND record_id = %s", other.subject, namesake)
         assert rows(stage, "SELECT record_id FROM vault.record WHERE subject_id = %s", made.subject) == [(second,)]
-        assert ended(stage, made.subject) == [
-            (NUMBER, THEN, made.record, compartment(stage), 3, 17, True, None, None)
-        ]
+        assert ended(stage, made.subject) == [(NUMBER, THEN, made.record, compartment(stage), 3, 17, True, None, None)]
         assert person(stage, made.subject) == ("active", True, [])
         assert dependents(stage, made.subject) == (1, 1, 0, *before[3:]), "who stays keeps the sign-in"
         assert not again(stage, made.subject, made.record), "the same again changes nothing"
@@ -126,7 +126,23 @@ def entries(stage: Stage) -> list[dict[str, Any]]:
     rich = (
         first, THEN, "correct", "granted", "api", uuid4(), "integration", uuid4(), uuid4(), "account", ["name", "email"], "provide", "integration", "A-1", sha256,
     )  # fmt: skip
-    bare = (first + 1, THEN, "key-suspend", "refused", "administrator", uuid4(), "keeper", None, None, None, [], None, None, None, "f" * 64)
+    bare = (
+        first + 1,
+        THEN,
+        "key-suspend",
+        "refused",
+        "administrator",
+        uuid4(),
+        "keeper",
+        None,
+        None,
+        None,
+        [],
+        None,
+        None,
+        None,
+        "f" * 64,
+    )
     return [json.loads(entry.encode(row)) for row in (rich, bare)]
 
 
@@ -164,7 +180,9 @@ def test_entries_come_back_at_the_end_of_the_tree_alone_and_under_a_policy_that_
     with undone(stage):
         size, given = stage.value("SELECT size FROM vault.seal_state"), entries(stage)
         hashes = [leaf_hash(json.dumps(one).encode()) for one in given]
-        state = "SELECT (SELECT count(*) FROM vault.audit), (SELECT count(*) FROM vault.leaf), (SELECT size FROM vault.seal_state)"
+        state = (
+            "SELECT (SELECT count(*) FROM vault.audit), (SELECT count(*) FROM vault.leaf), (SELECT size FROM vault.seal_state)"
+        )
         before = rows(stage, state)
         for first, some in ((size - 1, hashes), (size + 1, hashes), (size, hashes[:1]), (size, hashes * 2)):
             assert refused(stage, IMPORT, first, json.dumps(given), some) == "AR409"
@@ -184,7 +202,10 @@ def test_entries_come_back_at_the_end_of_the_tree_alone_and_under_a_policy_that_
 
 def test_a_restore_is_written_down_by_the_newest_keeper_that_is_there(stage: Stage) -> None:
     with undone(stage):
-        rows(stage, "UPDATE vault.session SET created_at = created_at - interval '1 day' WHERE kind = 'service' AND door = 'keeper'")
+        rows(
+            stage,
+            "UPDATE vault.session SET created_at = created_at - interval '1 day' WHERE kind = 'service' AND door = 'keeper'",
+        )
         for door, kind, more in (
             ("keeper", "service", "interval '2 days'"), ("keeper", "service", "interval '1 hour'"), ("keeper", "service", "interval '3 days'"),
             ("keeper", "token", "interval '0'"), ("site", "service", "interval '0'"),

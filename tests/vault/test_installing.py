@@ -56,7 +56,11 @@ def numbers(stage: Stage, table: str) -> dict[str, int]:
 
 
 def ordinals(stage: Stage, name: str) -> dict[str, int]:
-    return dict(rows(stage, "SELECT f.name, f.ordinal FROM vault.field f JOIN vault.dataset d ON d.id = f.dataset WHERE d.name = %s", name))
+    return dict(
+        rows(
+            stage, "SELECT f.name, f.ordinal FROM vault.field f JOIN vault.dataset d ON d.id = f.dataset WHERE d.name = %s", name
+        )
+    )
 
 
 def counted(stage: Stage) -> list[tuple[Any, ...]]:
@@ -81,7 +85,9 @@ def test_a_version_declares_what_it_says(clean: Stage) -> None:
     assert spare == after["compartment"]["fresh"] + 1
     new = {"compartment": "fresh", "purpose": "study", "reason": "curiosity", "role": "scholar", "dataset": "novel"}
     assert after == {table: found | {new[table]: max(found.values()) + 1} for table, found in before.items()}
-    parts, purposes, reasons, roles, datasets = (after[table] for table in ("compartment", "purpose", "reason", "role", "dataset"))
+    parts, purposes, reasons, roles, datasets = (
+        after[table] for table in ("compartment", "purpose", "reason", "role", "dataset")
+    )
     assert ordinals(clean, "account") == known | {"nickname": max(known.values()) + 1}
     assert ordinals(clean, "novel") == {"b": 1, "name": 2}
     assert rows(clean, "SELECT compartment FROM vault.dataset WHERE name = 'novel'") == [(parts["fresh"],)]
@@ -126,7 +132,9 @@ def test_a_dataset_stays_in_its_compartment(clean: Stage) -> None:
     before = counted(clean)
     moved = [GIVEN["datasets"][0] | {"compartment": "fresh"}]
     assert refused(clean, INSTALL, json.dumps(GIVEN | {"datasets": moved})) == "AR422"
-    assert refused(clean, INSTALL, json.dumps(GIVEN | {"datasets": [GIVEN["datasets"][0] | {"compartment": "billing"}]})) == "AR422"
+    assert (
+        refused(clean, INSTALL, json.dumps(GIVEN | {"datasets": [GIVEN["datasets"][0] | {"compartment": "billing"}]})) == "AR422"
+    )
     assert counted(clean) == before
 
 

@@ -57,8 +57,15 @@ class Copy:
         """A person with a password, a factor, a recovery code, a token, a session and a letter."""
         whom = furnished(self.stage, uuid4()).subject
         self.stage.session(actor=whom)
-        rows(self.stage, "INSERT INTO vault.second_factor (subject_id, check_hash, last_step) VALUES (%s, %s, 1)", whom, b"f" * 32)
-        rows(self.stage, "INSERT INTO vault.recovery_code (code_hash, subject_id) VALUES (sha256(%s), %s)", str(whom).encode(), whom)
+        rows(
+            self.stage, "INSERT INTO vault.second_factor (subject_id, check_hash, last_step) VALUES (%s, %s, 1)", whom, b"f" * 32
+        )
+        rows(
+            self.stage,
+            "INSERT INTO vault.recovery_code (code_hash, subject_id) VALUES (sha256(%s), %s)",
+            str(whom).encode(),
+            whom,
+        )
         return whom
 
     def state(self, whom: UUID) -> str:
@@ -66,7 +73,9 @@ class Copy:
 
     def periods(self, whom: UUID) -> list[tuple[Any, ...]]:
         return rows(
-            self.stage, "SELECT record_id, dataset, began_at, audit_id FROM vault.retention WHERE subject_id = %s ORDER BY 3", whom
+            self.stage,
+            "SELECT record_id, dataset, began_at, audit_id FROM vault.retention WHERE subject_id = %s ORDER BY 3",
+            whom,
         )
 
 
@@ -82,7 +91,10 @@ def test_a_token_that_ended_ends_and_no_other(stage: Stage) -> None:
         assert copy.told(first) == 1
         assert [copy.opens(one) for one in (whom, other)] == [(*ALL[:3], 0), ALL]
         assert stage.value("SELECT revoked_at < '2026-01-02' FROM vault.session WHERE secret_hash = %s", over), "it ended then"
-        assert stage.value("SELECT count(*) FROM vault.session WHERE actor = %s AND kind = 'service' AND revoked_at IS NULL", whom) == 1
+        assert (
+            stage.value("SELECT count(*) FROM vault.session WHERE actor = %s AND kind = 'service' AND revoked_at IS NULL", whom)
+            == 1
+        )
 
 
 def test_what_changed_of_a_sign_in_opens_no_more(stage: Stage) -> None:
@@ -222,7 +234,10 @@ def test_sessions_and_letters_end_in_a_copy_that_lost_something_alone(stage: Sta
         assert copy.told(first + 1) == 0
         assert rows(stage, living, whom, whom) == [(0, 0)]
         assert copy.opens(whom) == ALL
-        assert stage.value("SELECT count(*) FROM vault.session WHERE actor = %s AND kind = 'service' AND revoked_at IS NULL", whom) == 1
+        assert (
+            stage.value("SELECT count(*) FROM vault.session WHERE actor = %s AND kind = 'service' AND revoked_at IS NULL", whom)
+            == 1
+        )
         assert stage.value("SELECT revoked_at < '2026-01-02' FROM vault.session WHERE secret_hash = %s", over)
         assert stage.value("SELECT used_at < '2026-01-02' FROM vault.challenge WHERE token_hash = sha256('used')")
 

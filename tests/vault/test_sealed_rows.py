@@ -242,7 +242,9 @@ def test_what_is_settled_is_not_looked_at_again(stage: Stage, sealed: Sealer) ->
         numbers = [number for (number,) in stage.admin.execute("SELECT audit_id FROM vault.audit ORDER BY 1 DESC LIMIT 3")]
         stage.admin.execute("SET LOCAL session_replication_role = replica")
         stage.admin.execute("DELETE FROM vault.leaf WHERE audit_id = ANY (%s)", (numbers,))
-        stage.admin.execute("UPDATE vault.seal_state SET settled = %s, pending = %s, pending_xact = '3'", (numbers[1], numbers[1]))
+        stage.admin.execute(
+            "UPDATE vault.seal_state SET settled = %s, pending = %s, pending_xact = '3'", (numbers[1], numbers[1])
+        )
         given = "SELECT audit_id FROM vault.unsealed(10)"
         assert stage.admin.execute(given.encode()).fetchall() == [(numbers[0],)]
         assert state(stage)[1:3] == (numbers[1], numbers[0]), "what was waited for is settled"

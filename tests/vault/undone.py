@@ -40,7 +40,9 @@ def refused(stage: Stage, statement: str, *given: object, door: str | None = Non
     return ""
 
 
-def record(stage: Stage, whom: UUID, dataset: int | None = None, created_at: str = "clock_timestamp()", number: UUID | None = None) -> UUID:
+def record(
+    stage: Stage, whom: UUID, dataset: int | None = None, created_at: str = "clock_timestamp()", number: UUID | None = None
+) -> UUID:
     """One more record of a person, with noise for value and key. `created_at` is an SQL expression."""
     number, of = number or uuid4(), dataset or stage.account.id
     rows(
