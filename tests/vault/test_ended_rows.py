@@ -186,7 +186,7 @@ def test_entries_come_back_at_the_end_of_the_tree_alone_and_under_a_policy_that_
         before = rows(stage, state)
         for first, some in ((size - 1, hashes), (size + 1, hashes), (size, hashes[:1]), (size, hashes * 2)):
             assert refused(stage, IMPORT, first, json.dumps(given), some) == "AR409"
-        with pytest.raises(psycopg.Error, match="policy version 9+ is not installed") as unknown:
+        with pytest.raises(psycopg.Error, match=r"policy version 9+ is not installed") as unknown:
             rows(stage, IMPORT, size, json.dumps([given[0], given[1] | {"policy": "9" * 64}]), hashes)
         assert unknown.value.sqlstate == "AR422"
         assert rows(stage, state) == before

@@ -206,6 +206,16 @@ def test_what_the_law_keeps_leaves_with_the_end_of_its_own_period(stage: Stage) 
         for one in (running, waiting, kept, plain):
             assert ends(stage, secret, one) == "AR403"
             assert ends(stage, secret, over, one) == "AR403"
+        # To the moment: what began with the first day that is not over yet is kept.
+        edge = f"vault.cutoff((SELECT max(zone) FROM vault.declared_retention WHERE policy_id = {stage.policy}), 10, clock_timestamp())"
+        assert ends(stage, secret, locked(stage, "demo", edge)) == "AR403"
+        assert ends(stage, secret, locked(stage, "demo", f"{edge} - interval '1 microsecond'")) == ""
+        # The event of another record, of the same person or of the same number, frees none.
+        more, account = locked(stage, "account", old), dataset(stage, "account")
+        second = Created(over.subject, record(stage, over.subject, account, old), 0)
+        twin = Created(more.subject, record(stage, more.subject, account, old, over.record), 0)
+        for one in (second, twin):
+            assert ends(stage, secret, one) == "AR403"
         # What is being destroyed already is not kept by it.
         rows(stage, "INSERT INTO vault.erasing (subject_id, audit_id) VALUES (%s, 1)", running.subject)
         assert (ends(stage, secret, running), ends(stage, secret, kept)) == ("", "AR403")
