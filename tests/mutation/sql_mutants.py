@@ -98,8 +98,8 @@ def changes(name: str, first: int, text: str) -> Iterator[Change]:
             yield made(begin, tokens[n + 1][2] if negated else end, "IS" if negated else "IS NOT", "IS turned round")
         if word.isdigit() and before not in ("$",):
             yield made(begin, end, str(int(word) + 1), f"{word} is {int(word) + 1}")
-        if re.fullmatch(r"'\d+ (second|seconds|minutes)'", word):
-            yield made(begin, end, "'" + str(int(word[1:].split()[0]) * 60) + " seconds'", f"{word} is longer")
+        if span := re.fullmatch(r"'(\d+) (seconds?|minutes?|hours?|days?)'", word):
+            yield made(begin, end, f"'{int(span[1]) * 60} {span[2]}'", f"{word} is longer")
         if (
             word in _BEGINS
             and not (word in ("ON",) and tokens[n + 1][0] == "CONFLICT")

@@ -16,8 +16,8 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'AR401', MESSAGE = 'sign in again to erase';
     END IF;
     FOR j IN SELECT x.* FROM vault.subject x WHERE x.subject_id = ANY (whom) ORDER BY x.subject_id FOR UPDATE LOOP
-        IF j.state = 'erased' OR NOT coalesce(6 = ANY (s.scope_operations), true) OR NOT coalesce(for_purpose = ANY (s.scope_purposes), true) OR NOT EXISTS (
-            SELECT FROM vault.rule r WHERE r.policy_id = pol AND r.role = s.role AND r.purpose = for_purpose AND r.operation = 6
+        IF j.state = 'erased' OR NOT EXISTS (
+            SELECT FROM vault.rule r WHERE r.policy_id = pol AND r.role = s.role AND r.purpose = for_purpose AND r.operation = 6 AND vault.in_scope(s, 6::smallint, for_purpose, r.dataset)
               AND CASE r.scope WHEN 'all' THEN true WHEN 'own' THEN j.subject_id = s.actor ELSE s.org_id IS NOT NULL AND j.org_id = s.org_id END) THEN
             CONTINUE;
         END IF;
