@@ -215,6 +215,9 @@ def test_single_records_end_one_by_one(stage: Stage) -> None:
     ]
     assert stage.rows("api", codec.ERASE_RECORDS, *words) == []
     stage.allow(ERASE, fields=0)
+    assert stage.rows("api", codec.ERASE_RECORDS, *words[:4], [other.subject], [made.record]) == [], "not theirs"
+    namesake = stage.person()
+    stage.admin.execute("INSERT INTO vault.record SELECT %s, record_id, dataset, created_at, present, versions, ciphertexts, origins, events FROM vault.record WHERE record_id = %s", (namesake.subject, made.record))  # fmt: skip
     last = stage.last()
     ((record, number),) = stage.rows("api", codec.ERASE_RECORDS, *words)
     assert (record, number) == (made.record, stage.last())
@@ -237,6 +240,7 @@ def test_single_records_end_one_by_one(stage: Stage) -> None:
     ]
     assert dependents(stage, made.subject)[:3] == (1, 0, 0)
     assert dependents(stage, other.subject)[:3] == (1, 1, 1)
+    assert dependents(stage, namesake.subject)[:3] == (2, 1, 1), "a record of the same number of somebody else stays"
     assert stage.value("SELECT state FROM vault.subject WHERE subject_id = %s", made.subject) == "active"
     ended = stage.admin.execute(
         "SELECT record_id, compartment, epoch IS NOT NULL, audit_id FROM vault.ended WHERE subject_id = %s", (made.subject,)
