@@ -6,6 +6,7 @@ from uuid import uuid4
 
 from armonika.trust.vault import codec
 from tests.vault.stage import CORRECT, READ, Stage
+from tests.vault.undone import record
 from tests.vault.words import (
     Correction,
     account,
@@ -138,3 +139,24 @@ def test_who_may_correct_what_of_whom(stage: Stage) -> None:
     assert denied(stage, "api", codec.CORRECT, words) == "AR403", "of a compartment that this door does not hold"
     stage.admin.execute("UPDATE vault.record SET dataset = %s WHERE record_id = %s", (stage.account.id, made.record))
     assert stage.refused("site", codec.CORRECT, *Correction(stage, made, secret, name="M").words) == "AR401"
+
+
+def test_a_correction_changes_no_other_record(stage: Stage) -> None:
+    """Neither another one of the person nor one of the same number of somebody else, nor their look-ups."""
+    stage.allow(CORRECT)
+    made, other, secret = stage.person(), stage.person(), stage.session()
+    second, namesake = record(stage, made.subject), record(stage, other.subject, number=made.record)
+    for whom, which in ((made.subject, second), (other.subject, namesake)):
+        stage.admin.execute(
+            "INSERT INTO vault.lookup SELECT dataset, ordinal, epoch, sha256(uuid_send(gen_random_uuid())), %s, %s, false FROM vault.lookup WHERE record_id = %s AND subject_id = %s",
+            (whom, which, made.record, made.subject),
+        )
+    shown = (
+        "SELECT (SELECT jsonb_agg(to_jsonb(r) ORDER BY r.record_id, r.subject_id) FROM vault.record r WHERE (r.subject_id, r.record_id) <> (%s, %s)), "
+        "(SELECT jsonb_agg(to_jsonb(l) ORDER BY l.digest, l.record_id) FROM vault.lookup l WHERE (l.subject_id, l.record_id) <> (%s, %s))"
+    )
+    place = (made.subject, made.record) * 2
+    stage.admin.execute("DELETE FROM vault.data_key WHERE subject_id = %s AND record_id = %s", (other.subject, namesake))
+    before = stage.admin.execute(shown.encode(), place).fetchone()
+    assert Correction(stage, made, secret, email=f"{uuid4().hex}@org.example")() == ""
+    assert stage.admin.execute(shown.encode(), place).fetchone() == before
