@@ -66,9 +66,11 @@ def job(stage: Stage) -> Iterator[Job]:
 
 
 def test_a_page_takes_those_that_have_waited_longest(job: Job) -> None:
-    planted = [job.plant("demo", f"{OLD} + interval '{n} days'")[1] for n in (2, 0, 1)]
+    planted, last = [job.plant("demo", f"{OLD} + interval '{n} days'")[1] for n in (2, 0, 1)], job.stage.last()
     assert set(job.expire(2)) == {planted[1], planted[2]}
     assert job.expire(2) == planted[:1]
+    entries = [(row[:3], row[6:10]) for row in job.stage.entries(last) if row[6]]
+    assert entries[-1] == ((ERASE, True, "retention"), (planted[0], job.dataset("demo"), 0, job.stage.legal))
     assert job.expire(2) == []
 
 
@@ -87,7 +89,7 @@ def test_who_cannot_be_found_any_more_loses_the_sign_in_when_something_ended(job
     for whom in (found, lost):
         job.plant("demo", OLD, None, whom)
         job.plant("demo", NOW, None, whom)
-    kept = job.plant("ticket", OLD, None, untouched)
+    kept = job.plant("traffic", OLD, None, untouched)
     rows(job.stage, "INSERT INTO vault.lookup SELECT %s, 1, 1, sha256('x'), subject_id, record_id, true FROM vault.record WHERE subject_id = %s AND created_at > clock_timestamp() - interval '1 day'", job.dataset("demo"), found)  # fmt: skip
     assert len(job.expire()) == 2
     assert [job.signed_in(whom) for whom in (found, lost, untouched)] == [True, False, True]
@@ -106,6 +108,7 @@ def test_people_without_a_record_are_looked_for_once_and_in_pages(job: Job) -> N
     assert job.call(empty, job.secret, 2) == [(2,)]
     assert [(row[0], row[5], row[8]) for row in stage.entries(last)] == [(ERASE, whom, 0) for whom in sorted(people[:2])]
     assert stage.value("SELECT swept FROM vault.retention_state") == numbers[1]
+    assert rows(stage, "SELECT DISTINCT records FROM vault.tombstone WHERE subject_id = ANY (%s)", people) == [(0,)]
     # What was looked at is not looked at again, whatever became of it.
     rows(stage, "SET LOCAL session_replication_role = replica")
     rows(stage, "DELETE FROM vault.tombstone WHERE subject_id = %s", people[1])
