@@ -160,3 +160,13 @@ def test_a_correction_changes_no_other_record(stage: Stage) -> None:
     before = stage.admin.execute(shown.encode(), place).fetchone()
     assert Correction(stage, made, secret, email=f"{uuid4().hex}@org.example")() == ""
     assert stage.admin.execute(shown.encode(), place).fetchone() == before
+
+
+def test_a_field_that_the_policy_in_force_does_not_declare_is_not_written(stage: Stage) -> None:
+    """Even where a rule speaks of every field."""
+    stage.allow(CORRECT)
+    made, secret = stage.person(), stage.session()
+    correction = Correction(stage, made, secret, name="M")
+    for ordinal in (40, 62):
+        for expected in (0, 1):
+            assert correction(ordinals=[ordinal], expected=[expected]) == "AR422"
