@@ -5,6 +5,7 @@ from __future__ import annotations
 from uuid import uuid4
 
 from armonika.trust.vault import codec
+from armonika.trust.vault.types import NewRecord
 from tests.vault.stage import CORRECT, READ, Stage
 from tests.vault.undone import record
 from tests.vault.words import (
@@ -170,3 +171,18 @@ def test_a_field_that_the_policy_in_force_does_not_declare_is_not_written(stage:
     for ordinal in (40, 62):
         for expected in (0, 1):
             assert correction(ordinals=[ordinal], expected=[expected]) == "AR422"
+
+
+def test_a_record_grows_with_a_field_that_was_left_out(stage: Stage) -> None:
+    stage.allow(CORRECT)
+    api, token, secret = stage.doors.api, stage.doors.token, stage.session()
+    short = NewRecord("account", {"name": "N"}, "organisation", subject=stage.person().subject)
+    (made,) = api.create(token, "provide", "integration", [short])
+    assert Correction(stage, made, secret, phone="7")() == ""
+    widths = "SELECT cardinality(versions), cardinality(ciphertexts), cardinality(origins), cardinality(events) FROM vault.record WHERE record_id = %s"
+    assert stage.admin.execute(widths.encode(), (made.record,)).fetchone() == (4, 4, 4, 4)
+    assert Correction(stage, made, secret, name="M")() == ""
+    assert stage.admin.execute(widths.encode(), (made.record,)).fetchone() == (4, 4, 4, 4)
+    (read,) = api.read(token, made.subject, "account", ["name", "phone"], "provide", "integration", record=made.record)
+    assert read.values == {"name": "M", "phone": "7"}
+    assert Correction(stage, made, secret, name="O")(ordinals=[[1]]) == "AR422"
