@@ -162,7 +162,7 @@ def test_a_paused_keeper_touches_nothing(kept: Kept, stage: Stage) -> None:
     person = kept.write("v")
     kept.rotate(2)
     stage.value("SELECT vault.pause_rotation(true)")
-    assert not kept.keeper.step()
+    assert kept.keeper.step() is False
     assert (kept.keeper.rotation().paused, kept.keeper.rotation().moved) == (True, 0)
     stage.value("SELECT vault.pause_rotation(false)")
     assert kept.finish()
@@ -230,8 +230,8 @@ def test_a_keeper_of_its_own_compartments_leaves_the_others(kept: Kept, stage: S
 
 
 def test_the_next_page_of_look_ups_begins_where_the_last_one_ended(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
-    keeper, row = kept.keeper, (kept.dataset.id, 2, 7, b"d" * 32, uuid4(), uuid4(), 8)
-    monkeypatch.setattr(keeper._store, "rows", lambda *_: [row])
+    keeper, page = kept.keeper, [(kept.dataset.id, ordinal, 7, b"d" * 32, uuid4(), uuid4(), 8) for ordinal in (1, 2)]
+    monkeypatch.setattr(keeper._store, "rows", lambda *_: page)
     monkeypatch.setattr(keeper, "read_many", lambda asks: [Outcome(error=Refused("gone")) for _ in asks])
     assert keeper._redigest()
-    assert keeper._after == row[:4]
+    assert keeper._after == page[1][:4]
