@@ -11,7 +11,6 @@ import pytest
 
 from tests.vault.ground import KEEPERS, Ground, Rounds
 from tests.vault.stage import Stage
-from tests.vault.undone import refused, undone
 
 ACTIVATED, SUSPENDED, DESTROYED = 17, 19, 21
 
@@ -181,26 +180,3 @@ def test_who_asks_sees_what_is_theirs_to_move(stage: Stage, rounds: Rounds) -> N
     assert len(rows) == 8
     assert [row[:2] for row in rows] == sorted(row[:2] for row in rows)
     assert {row[:2] for row in rows} >= {(traffic.name, 3), (both.name, 1)}
-
-
-def test_a_door_writes_under_the_epoch_of_the_datasets_own_compartment(stage: Stage, rounds: Rounds) -> None:
-    """What another compartment writes under makes a key neither right nor old."""
-    ground = rounds.ground().epochs(_1="retiring", _2="active")
-    here, there = stage.account.id, ground.dataset
-    active, searched = stage.account.epoch, list(stage.account.indexing)
-    check = "SELECT vault.check_epochs(%s, %s::smallint[], %s, %s, %s::smallint[], %s)"
-    lookups = len(searched)
-    for said, datasets, epochs, items, given in (
-        ("", [here], [active], [1] * lookups, searched),
-        ("", [there], [2], [1, 1], [1, 2]),
-        ("", [here, there], [active, 2], [1] * lookups + [2, 2], [*searched, 1, 2]),
-        ("AR428", [there], [1], [], []),
-        ("AR428", [here, there], [active, 1], [], []),
-        ("AR428", [there], [2], [1], [2]),
-        ("AR428", [there], [2], [1, 1, 1], [1, 2, 3]),
-        ("AR428", [here], [active], [1], [active + 7]),
-        ("AR428", [here, there], [active, 2], [2] * lookups, searched),
-    ):
-        words = (stage.policy, datasets, epochs, items, [1] * len(items), given)
-        with undone(stage):
-            assert refused(stage, check, *words) == said, words
