@@ -49,6 +49,7 @@ TARGETS = {
     "armonika.trust.audit.proofs": "tests/trust/test_tile_proofs.py",
     "armonika.trust.audit.verify_proof": "tests/trust/test_proof_files.py",
     "armonika.trust.crypto": "tests/trust/test_crypto.py",
+    "armonika.trust.certificates": "tests/trust/test_x509.py",
     "armonika.trust.vault.text": "tests/trust/test_text.py",
     "armonika.trust.vault.address": "tests/trust/test_text.py",
     "armonika.trust.vault.server": "tests/trust/test_text.py",
@@ -85,6 +86,9 @@ SERVED = {
     "armonika.trust.vault.reader": CALLS,
     "armonika.trust.vault.vault": CALLS,
     "armonika.trust.vault.asynchronous": CALLS,
+    "armonika.trust.vault.retention": "tests/vault/test_retention.py",
+    "armonika.trust.vault.second_factor": "tests/vault/test_second_factor.py",
+    "armonika.trust.vault.staff": "tests/vault/test_second_factor.py",
     "armonika.trust.vault.keeper": "tests/vault/test_keeper.py tests/vault/test_sweep.py",
     "armonika.trust.keys.provision": "tests/vault/test_provision.py tests/vault/test_policy_versions.py",
 }

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-_FUNCTION = re.compile(r"CREATE OR REPLACE (?:FUNCTION|PROCEDURE) vault\.(\w+)\(.*?\$\$.*?\$\$;", re.DOTALL)
+_FUNCTION = re.compile(r"CREATE (?:OR REPLACE )?(?:FUNCTION|PROCEDURE) vault\.(\w+)\(.*?\$\$.*?\$\$;", re.DOTALL)
 _TOKEN = re.compile(r"--[^\n]*|'(?:[^']|'')*'|\w+|:=|<>|<=|>=|!~|::|>>|<<|[^\s\w]")
 _SWAPS = {
     "AND": "OR", "OR": "AND", "=": "<>", "<>": "=", "<": "<=", "<=": "<", ">": ">=", ">=": ">", "true": "false", "false": "true", "'committed'": "'in progress'",
@@ -51,7 +51,9 @@ class Change:
 def functions(source: str) -> Iterator[tuple[str, int, str]]:
     """Name, first line and text of each function of a file."""
     for found in _FUNCTION.finditer(source):
-        yield found.group(1), source.count("\n", 0, found.start()) + 1, found.group(0)
+        # What a file makes anew is replaced while it is tried.
+        text = re.sub(r"\ACREATE (?!OR)", "CREATE OR REPLACE ", found.group(0))
+        yield found.group(1), source.count("\n", 0, found.start()) + 1, text
 
 
 def changes(name: str, first: int, text: str) -> Iterator[Change]:
@@ -96,8 +98,8 @@ def changes(name: str, first: int, text: str) -> Iterator[Change]:
             yield made(begin, tokens[n + 1][2] if negated else end, "IS" if negated else "IS NOT", "IS turned round")
         if word.isdigit() and before not in ("$",):
             yield made(begin, end, str(int(word) + 1), f"{word} is {int(word) + 1}")
-        if re.fullmatch(r"'\d+ (second|seconds|minutes)'", word):
-            yield made(begin, end, "'" + str(int(word[1:].split()[0]) * 60) + " seconds'", f"{word} is longer")
+        if span := re.fullmatch(r"'(\d+) (seconds?|minutes?|hours?|days?)'", word):
+            yield made(begin, end, f"'{int(span[1]) * 60} {span[2]}'", f"{word} is longer")
         if (
             word in _BEGINS
             and not (word in ("ON",) and tokens[n + 1][0] == "CONFLICT")

@@ -89,3 +89,12 @@ def test_a_trial_certificate_is_of_its_host_and_time(days: int, ended: bool, tmp
     assert not certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).critical
     (tmp_path / "trial.pem").write_bytes(made)
     ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tmp_path / "trial.pem")
+
+
+def test_a_certificate_has_the_uses_it_was_asked_for_alone() -> None:
+    for asked, uses in (
+        ({"client": True}, [ExtendedKeyUsageOID.CLIENT_AUTH]),
+        ({"server": True}, [ExtendedKeyUsageOID.SERVER_AUTH]),
+    ):
+        made = read(FIRST.issue("a", "a", 1, **asked))
+        assert list(made.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value) == uses

@@ -5,7 +5,9 @@ from __future__ import annotations
 from uuid import uuid4
 
 from armonika.trust.vault import codec
+from armonika.trust.vault.types import NewRecord
 from tests.vault.stage import CORRECT, READ, Stage
+from tests.vault.undone import record
 from tests.vault.words import (
     Correction,
     account,
@@ -138,3 +140,49 @@ def test_who_may_correct_what_of_whom(stage: Stage) -> None:
     assert denied(stage, "api", codec.CORRECT, words) == "AR403", "of a compartment that this door does not hold"
     stage.admin.execute("UPDATE vault.record SET dataset = %s WHERE record_id = %s", (stage.account.id, made.record))
     assert stage.refused("site", codec.CORRECT, *Correction(stage, made, secret, name="M").words) == "AR401"
+
+
+def test_a_correction_changes_no_other_record(stage: Stage) -> None:
+    """Neither another one of the person nor one of the same number of somebody else, nor their look-ups."""
+    stage.allow(CORRECT)
+    made, other, secret = stage.person(), stage.person(), stage.session()
+    second, namesake = record(stage, made.subject), record(stage, other.subject, number=made.record)
+    for whom, which in ((made.subject, second), (other.subject, namesake)):
+        stage.admin.execute(
+            "INSERT INTO vault.lookup SELECT dataset, ordinal, epoch, sha256(uuid_send(gen_random_uuid())), %s, %s, false FROM vault.lookup WHERE record_id = %s AND subject_id = %s",
+            (whom, which, made.record, made.subject),
+        )
+    shown = (
+        "SELECT (SELECT jsonb_agg(to_jsonb(r) ORDER BY r.record_id, r.subject_id) FROM vault.record r WHERE (r.subject_id, r.record_id) <> (%s, %s)), "
+        "(SELECT jsonb_agg(to_jsonb(l) ORDER BY l.digest, l.record_id) FROM vault.lookup l WHERE (l.subject_id, l.record_id) <> (%s, %s))"
+    )
+    place = (made.subject, made.record) * 2
+    stage.admin.execute("DELETE FROM vault.data_key WHERE subject_id = %s AND record_id = %s", (other.subject, namesake))
+    before = stage.admin.execute(shown.encode(), place).fetchone()
+    assert Correction(stage, made, secret, email=f"{uuid4().hex}@org.example")() == ""
+    assert stage.admin.execute(shown.encode(), place).fetchone() == before
+
+
+def test_a_field_that_the_policy_in_force_does_not_declare_is_not_written(stage: Stage) -> None:
+    """Even where a rule speaks of every field."""
+    stage.allow(CORRECT)
+    made, secret = stage.person(), stage.session()
+    correction = Correction(stage, made, secret, name="M")
+    for ordinal in (40, 62):
+        for expected in (0, 1):
+            assert correction(ordinals=[ordinal], expected=[expected]) == "AR422"
+
+
+def test_a_record_grows_with_a_field_that_was_left_out(stage: Stage) -> None:
+    stage.allow(CORRECT)
+    api, token, secret = stage.doors.api, stage.doors.token, stage.session()
+    short = NewRecord("account", {"name": "N"}, "organisation", subject=stage.person().subject)
+    (made,) = api.create(token, "provide", "integration", [short])
+    assert Correction(stage, made, secret, phone="7")() == ""
+    widths = "SELECT cardinality(versions), cardinality(ciphertexts), cardinality(origins), cardinality(events) FROM vault.record WHERE record_id = %s"
+    assert stage.admin.execute(widths.encode(), (made.record,)).fetchone() == (4, 4, 4, 4)
+    assert Correction(stage, made, secret, name="M")() == ""
+    assert stage.admin.execute(widths.encode(), (made.record,)).fetchone() == (4, 4, 4, 4)
+    (read,) = api.read(token, made.subject, "account", ["name", "phone"], "provide", "integration", record=made.record)
+    assert read.values == {"name": "M", "phone": "7"}
+    assert Correction(stage, made, secret, name="O")(ordinals=[[1]]) == "AR422"

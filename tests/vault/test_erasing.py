@@ -146,8 +146,22 @@ def test_a_person_without_records_is_erased_by_the_same_rule(stage: Stage) -> No
     stage.allow(ERASE, "own")
     assert erase(stage, secret, bare.subject) == erase(stage, member, bare.subject) == []
     stage.allow(ERASE, "org")
-    assert erase(stage, secret, bare.subject) == []
+    assert erase(stage, secret, bare.subject) == erase(stage, stage.session(org=uuid4()), bare.subject) == []
+    support = stage.value("SELECT id FROM vault.compartment WHERE name = 'support'")
+    bounds: dict[str, list[int]]
+    for bounds in ({"operations": [READ]}, {"purposes": [stage.legal]}, {"compartments": [support]}):
+        narrow = stage.session(org=here)
+        stage.narrowed(narrow, **bounds)
+        assert erase(stage, narrow, bare.subject) == [], "a token that is narrower than its role"
     assert len(erase(stage, member, bare.subject)) == 1
+
+
+def test_a_page_of_an_erasure_is_destroyed_for_a_service_alone(stage: Stage) -> None:
+    sweep = "SELECT vault.sweep($1::bytea, 1)"
+    for kind in ("session", "token"):
+        assert stage.refused("keeper", sweep, stage.session("keeper", kind)) == "AR403"
+    assert stage.refused("keeper", sweep, stage.session("api", "service")) == "AR401"
+    assert stage.refused("keeper", sweep, stage.session("keeper", "service")) == ""
 
 
 def test_an_erasure_by_a_session_needs_a_fresh_sign_in(stage: Stage) -> None:
@@ -201,6 +215,9 @@ def test_single_records_end_one_by_one(stage: Stage) -> None:
     ]
     assert stage.rows("api", codec.ERASE_RECORDS, *words) == []
     stage.allow(ERASE, fields=0)
+    assert stage.rows("api", codec.ERASE_RECORDS, *words[:4], [other.subject], [made.record]) == [], "not theirs"
+    namesake = stage.person()
+    stage.admin.execute("INSERT INTO vault.record SELECT %s, record_id, dataset, created_at, present, versions, ciphertexts, origins, events FROM vault.record WHERE record_id = %s", (namesake.subject, made.record))  # fmt: skip
     last = stage.last()
     ((record, number),) = stage.rows("api", codec.ERASE_RECORDS, *words)
     assert (record, number) == (made.record, stage.last())
@@ -223,6 +240,7 @@ def test_single_records_end_one_by_one(stage: Stage) -> None:
     ]
     assert dependents(stage, made.subject)[:3] == (1, 0, 0)
     assert dependents(stage, other.subject)[:3] == (1, 1, 1)
+    assert dependents(stage, namesake.subject)[:3] == (2, 1, 1), "a record of the same number of somebody else stays"
     assert stage.value("SELECT state FROM vault.subject WHERE subject_id = %s", made.subject) == "active"
     ended = stage.admin.execute(
         "SELECT record_id, compartment, epoch IS NOT NULL, audit_id FROM vault.ended WHERE subject_id = %s", (made.subject,)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -14,8 +14,9 @@ from armonika.trust.keys.credentials import CompartmentKeys, EpochKeys
 from armonika.trust.vault import keeper as module
 from armonika.trust.vault.catalogue import Dataset
 from armonika.trust.vault.envelope import Envelope, Layout
-from armonika.trust.vault.errors import KeyUnavailable, Tampered
+from armonika.trust.vault.errors import KeyUnavailable, Refused, Tampered
 from armonika.trust.vault.keeper import Keeper
+from armonika.trust.vault.types import Outcome
 from tests.vault.ground import Ground, Person, Rounds, digest
 from tests.vault.stage import READ, Stage
 
@@ -161,7 +162,7 @@ def test_a_paused_keeper_touches_nothing(kept: Kept, stage: Stage) -> None:
     person = kept.write("v")
     kept.rotate(2)
     stage.value("SELECT vault.pause_rotation(true)")
-    assert not kept.keeper.step()
+    assert kept.keeper.step() is False
     assert (kept.keeper.rotation().paused, kept.keeper.rotation().moved) == (True, 0)
     stage.value("SELECT vault.pause_rotation(false)")
     assert kept.finish()
@@ -226,3 +227,11 @@ def test_a_keeper_of_its_own_compartments_leaves_the_others(kept: Kept, stage: S
     kept.finish()
     assert (kept.ground.key(mine)[0], other.key(theirs)[0]) == (2, 1)  # type: ignore[index]
     assert len(other.lookups()) == 1
+
+
+def test_the_next_page_of_look_ups_begins_where_the_last_one_ended(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    keeper, page = kept.keeper, [(kept.dataset.id, ordinal, 7, b"d" * 32, uuid4(), uuid4(), 8) for ordinal in (1, 2)]
+    monkeypatch.setattr(keeper._store, "rows", lambda *_: page)
+    monkeypatch.setattr(keeper, "read_many", lambda asks: [Outcome(error=Refused("gone")) for _ in asks])
+    assert keeper._redigest()
+    assert keeper._after == page[1][:4]

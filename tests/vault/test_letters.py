@@ -249,3 +249,21 @@ def test_a_letter_is_enqueued_by_the_door_itself_and_by_no_session_of_somebody(s
     whom = stage.person().subject
     for kind, said in (("service", ""), ("session", "AR403"), ("token", "AR403")):
         assert stage.refused("site", ENQUEUE, stage.session("site", kind), "send-reset:en", whom) == said
+
+
+def test_a_letter_s_token_is_used_by_a_service_alone(stage: Stage) -> None:
+    member, token = Member(stage), crypto.random_bytes(32)
+    stage.rows("worker", ISSUE, stage.session("worker", "service"), member.whom, "verify-address", token, 600)
+    for kind in ("token", "session"):
+        other = stage.session("site", kind)
+        assert stage.refused("site", REDEEM, other, token, "verify-address", None, None, None) == "AR403"
+    service = stage.session("site", "service")
+    assert stage.rows("site", REDEEM, service, token, "verify-address", None, None, None) == [(member.whom,)]
+
+
+def test_a_letter_is_addressed_under_every_epoch_that_is_searched(stage: Stage) -> None:
+    member, service = Member(stage), stage.session("site", "service")
+    for epochs, digests in (([], []), ([member.epochs[0] + 9], member.digests[:1])):
+        place = [*member.place[:2], epochs, digests]
+        assert stage.refused("site", ENQUEUE_TO, service, "reset-password:fr", *place) == "AR428"
+    assert stage.refused("site", ENQUEUE_TO, service, "reset-password:fr", *member.place) == ""

@@ -174,11 +174,12 @@ def test_the_job_can_do_nothing_else(doors: Doors, job: Expirer) -> None:
         assert refused.value.sqlstate == "AR401"
         raw.rollback()
         for level in ("repeatable read", "serializable"):
-            raw.execute(f"SET TRANSACTION ISOLATION LEVEL {level}".encode())
-            with pytest.raises(psycopg.Error) as refused:
-                raw.execute("SELECT vault.expire(sha256(%s), 1)", (secret,))
-            assert refused.value.sqlstate == "AR403"
-            raw.rollback()
+            for call in ("expire", "end_empty", "purge_stale"):
+                raw.execute(f"SET TRANSACTION ISOLATION LEVEL {level}".encode())
+                with pytest.raises(psycopg.Error) as refused:
+                    raw.execute(f"SELECT vault.{call}(sha256(%s), 1)".encode(), (secret,))
+                assert refused.value.sqlstate == "AR403"
+                raw.rollback()
         raw.execute("SELECT vault.expire(sha256(%s), 1)", (secret,))
     del job
 

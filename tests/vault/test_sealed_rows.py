@@ -7,15 +7,18 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import psycopg
 import pytest
 
 from armonika.trust.audit import entry
 from armonika.trust.audit.sealer import Sealer
 from armonika.trust.audit.tree import leaf_hash
+from armonika.trust.vault import codec
 from armonika.trust.vault.errors import Refused
 from tests.vault.both import USE
 from tests.vault.ground import Rounds
 from tests.vault.stage import CREATE, READ, RESTRICT, Stage
+from tests.vault.undone import undone
 
 COLUMNS = ", ".join(entry.COLUMNS)
 UNSEALED = f"SELECT {COLUMNS} FROM vault.unsealed($1::int)"
@@ -176,3 +179,87 @@ def test_what_an_open_transaction_will_write_is_not_passed_by(stage: Stage, roun
     for _ in range(3):
         unsealed(stage)
     assert state(stage)[1] == stage.last()
+
+
+def refusal(stage: Stage, dataset: int | None = None) -> tuple[str, tuple[Any, ...]]:
+    """A statement that writes one entry, with no field, of a dataset or of none."""
+    catalogue = stage.doors.api.catalogue
+    words = (stage.doors.token, catalogue.purpose("provide"), catalogue.reason("integration"), uuid4(), dataset)
+    return "SELECT vault.note_refusal($1, 1::smallint, $2::smallint, $3::smallint, $4, $5::smallint)", words
+
+
+def test_the_same_set_of_fields_of_several_datasets_is_given_once_each(stage: Stage, sealed: Sealer) -> None:
+    datasets = [stage.account.id, stage.doors.verifier.catalogue.dataset("demo").id, None]
+    numbers = []
+    for dataset in datasets:
+        statement, words = refusal(stage, dataset)
+        numbers.append(stage.rows("api", statement, *words)[0][0])
+    found = unsealed(stage)
+    assert [(row[0], row[9], row[10]) for row in found] == [
+        (number, name, []) for number, name in zip(numbers, ("account", "demo", None), strict=True)
+    ]
+
+
+def test_numbers_are_settled_under_load(stage: Stage, sealed: Sealer) -> None:
+    """Newer entries and newer transactions do not put off what is waited for."""
+    for _ in range(3):
+        unsealed(stage)
+    settled = stage.last()
+    stage.doors.person()
+    assert sealed.seal() == 1
+    with stage.doors.raw() as held:
+        statement, words = refusal(stage)
+        held.cursor(binary=True).execute(codec.percent(statement).encode(), words)
+        stage.doors.person()
+        sealed.seal()
+        unsealed(stage)
+        # What was waited for is settled; what is waited for from here on had begun, this transaction among it.
+        waited = state(stage)
+        assert settled <= waited[1] < waited[2]
+        for _ in range(2):
+            stage.doors.person()
+            sealed.seal()
+            unsealed(stage)
+            assert state(stage)[1:] == waited[1:], "who came later is not waited for"
+        held.commit()
+    assert sealed.seal() == 1
+    stage.doors.person()
+    unsealed(stage)
+    assert state(stage)[1] == waited[2], "though an entry behind it is not sealed yet"
+
+
+def test_before_the_first_entry_no_number_is_waited_for(stage: Stage) -> None:
+    with undone(stage):
+        for statement in ("SET LOCAL session_replication_role = replica", "DELETE FROM vault.leaf", "DELETE FROM vault.audit", "UPDATE vault.seal_state SET size = 0, settled = 0, pending = 0, pending_xact = NULL"):  # fmt: skip
+            stage.admin.execute(statement.encode())
+        assert stage.admin.execute("SELECT * FROM vault.unsealed(10)").fetchall() == []
+        assert state(stage) == (0, 0, 0, True)
+
+
+def test_what_is_settled_is_not_looked_at_again(stage: Stage, sealed: Sealer) -> None:
+    """Whatever lies there: a round costs what is new."""
+    with undone(stage):
+        numbers = [number for (number,) in stage.admin.execute("SELECT audit_id FROM vault.audit ORDER BY 1 DESC LIMIT 3")]
+        stage.admin.execute("SET LOCAL session_replication_role = replica")
+        stage.admin.execute("DELETE FROM vault.leaf WHERE audit_id = ANY (%s)", (numbers,))
+        stage.admin.execute(
+            "UPDATE vault.seal_state SET settled = %s, pending = %s, pending_xact = '3'", (numbers[1], numbers[1])
+        )
+        given = "SELECT audit_id FROM vault.unsealed(10)"
+        assert stage.admin.execute(given.encode()).fetchall() == [(numbers[0],)]
+        assert state(stage)[1:3] == (numbers[1], numbers[0]), "what was waited for is settled"
+
+
+def test_two_sealers_take_turns(stage: Stage, sealed: Sealer) -> None:
+    statement, words = refusal(stage)
+    with stage.doors.raw() as held, stage.doors.raw("sealer") as first:
+        held.cursor(binary=True).execute(codec.percent(statement).encode(), words)
+        for _ in range(3):
+            # What is waited for stays, so that nothing is written down.
+            unsealed(stage)
+        first.execute("SELECT FROM vault.unsealed(10)")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            stage.admin.execute("SELECT FROM vault.seal_state FOR UPDATE NOWAIT")
+        first.rollback()
+        stage.admin.execute("SELECT FROM vault.seal_state FOR UPDATE NOWAIT")
+        held.rollback()

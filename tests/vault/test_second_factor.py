@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import psycopg
@@ -442,6 +442,8 @@ def test_a_review_is_of_exactly_the_list_that_was_shown_by_whom_the_policy_names
                     lambda: access.record(doors.console, doors.console.service, access.accounts(doors.console, secret).digest)):  # fmt: skip
         with pytest.raises((Refused, Forbidden)):
             attempt()
-    assert access.accounts(doors.console, secret).reviewed_at is not None
+    reviewed = access.accounts(doors.console, secret).reviewed_at
+    assert isinstance(reviewed, datetime)
+    assert timedelta(0) <= datetime.now(UTC) - reviewed < timedelta(minutes=5)
     with doors.admin() as connection, pytest.raises(psycopg.Error, match="never changed"):
         connection.execute("UPDATE vault.access_review SET at = clock_timestamp()")

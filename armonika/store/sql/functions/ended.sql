@@ -54,7 +54,7 @@ BEGIN
     END IF;
     INSERT INTO vault.audit (audit_id, at, xact, operation, granted, door, actor, role, subject, record, dataset, fields, purpose, reason, reference, policy_id)
     SELECT (e ->> 'audit_id')::bigint, (e ->> 'at')::timestamptz, pg_current_xact_id(), o.id, e ->> 'outcome' = 'granted', e ->> 'door', (e ->> 'actor')::uuid, r.id,
-        (e ->> 'subject')::uuid, (e ->> 'record')::uuid, d.id, coalesce(vault.mask_of(d.id, e -> 'fields'), 0), coalesce(p.id, 0::smallint), coalesce(c.id, 0::smallint),
+        (e ->> 'subject')::uuid, (e ->> 'record')::uuid, d.id, vault.mask_of(d.id, e -> 'fields'), coalesce(p.id, 0::smallint), coalesce(c.id, 0::smallint),
         e ->> 'reference', v.policy_id
     FROM jsonb_array_elements(entries) e JOIN vault.operation o ON o.name = e ->> 'operation' JOIN vault.role r ON r.name = e ->> 'actor_role'
     JOIN vault.policy_version v ON v.sha256 = e ->> 'policy' LEFT JOIN vault.dataset d ON d.name = e ->> 'dataset'

@@ -15,9 +15,9 @@ DECLARE
 BEGIN
     PERFORM vault.check_reason(pol, for_purpose, for_reason, ref);
     PERFORM vault.check_fresh(s);
-    FOR j IN SELECT x.* FROM vault.subject x WHERE x.subject_id = ANY (whom) AND x.state <> 'erased'
-             AND coalesce(6 = ANY (s.scope_operations), true) AND coalesce(for_purpose = ANY (s.scope_purposes), true) AND EXISTS (
+    FOR j IN SELECT x.* FROM vault.subject x WHERE x.subject_id = ANY (whom) AND x.state <> 'erased' AND EXISTS (
                  SELECT FROM vault.rule r WHERE r.policy_id = pol AND r.role = s.role AND r.purpose = for_purpose AND r.operation = 6
+                   AND vault.in_scope(s, 6::smallint, for_purpose, r.dataset)
                    AND CASE r.scope WHEN 'all' THEN true WHEN 'own' THEN x.subject_id = s.actor ELSE s.org_id IS NOT NULL AND x.org_id = s.org_id END)
              ORDER BY x.subject_id FOR UPDATE LOOP
         -- What the policy says is said of a dataset: asked once for each, not once a record.
@@ -143,8 +143,7 @@ DECLARE
 BEGIN
     PERFORM vault.check_reason(pol, for_purpose, for_reason, ref);
     SELECT * INTO j FROM vault.subject x WHERE x.subject_id = whom FOR UPDATE;
-    IF j.subject_id IS NULL OR j.state = 'erased' OR lock IS NULL OR NOT coalesce(7 = ANY (s.scope_operations), true)
-       OR NOT coalesce(for_purpose = ANY (s.scope_purposes), true) OR NOT EXISTS (
+    IF j.subject_id IS NULL OR j.state = 'erased' OR lock IS NULL OR NOT EXISTS (
         SELECT FROM vault.rule r WHERE r.policy_id = pol AND r.role = s.role AND r.purpose = for_purpose AND r.operation = 7 AND vault.in_scope(s, 7::smallint, for_purpose, r.dataset)
           AND CASE r.scope WHEN 'all' THEN true WHEN 'own' THEN j.subject_id = s.actor ELSE s.org_id IS NOT NULL AND j.org_id = s.org_id END) THEN
         RAISE EXCEPTION USING ERRCODE = 'AR403', MESSAGE = 'not allowed';

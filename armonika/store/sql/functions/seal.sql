@@ -4,9 +4,10 @@ CREATE OR REPLACE FUNCTION vault.unsealed(most int) RETURNS TABLE (audit_id bigi
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
 DECLARE st vault.seal_state;
 BEGIN
-    -- Numbers up to `pending` belong to transactions that had begun by `pending_xact`: once all of those ended, what is not there never comes.
+    -- Numbers up to `pending` belong to transactions that had begun by `pending_xact` (NULL: none is waited for): once all of those ended, what is not
+    -- there never comes.
     SELECT * INTO st FROM vault.seal_state FOR UPDATE;
-    IF st.pending_xact IS NOT NULL AND pg_snapshot_xmin(pg_current_snapshot()) >= st.pending_xact
+    IF pg_snapshot_xmin(pg_current_snapshot()) >= st.pending_xact
        AND NOT EXISTS (SELECT FROM vault.audit a LEFT JOIN vault.leaf l ON l.audit_id = a.audit_id
                        WHERE a.audit_id > st.settled AND a.audit_id <= st.pending AND l.audit_id IS NULL) THEN
         UPDATE vault.seal_state SET settled = st.pending, pending_xact = NULL RETURNING * INTO st;

@@ -1,0 +1,41 @@
+"""Keys and look-ups are written under the epochs that stand now, of their own compartment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.vault.ground import Rounds
+from tests.vault.stage import Stage
+from tests.vault.undone import refused, undone
+
+
+@pytest.fixture
+def rounds(stage: Stage) -> Iterator[Rounds]:
+    made = Rounds(stage)
+    yield made
+    made.close()
+
+
+def test_a_door_writes_under_the_epoch_of_the_datasets_own_compartment(stage: Stage, rounds: Rounds) -> None:
+    """What another compartment writes under makes a key neither right nor old."""
+    ground = rounds.ground().epochs(_1="retiring", _2="active")
+    here, there = stage.account.id, ground.dataset
+    active, searched = stage.account.epoch, list(stage.account.indexing)
+    check = "SELECT vault.check_epochs(%s, %s::smallint[], %s, %s, %s::smallint[], %s)"
+    lookups = len(searched)
+    for said, datasets, epochs, items, given in (
+        ("", [here], [active], [1] * lookups, searched),
+        ("", [there], [2], [1, 1], [1, 2]),
+        ("", [here, there], [active, 2], [1] * lookups + [2, 2], [*searched, 1, 2]),
+        ("AR428", [there], [1], [], []),
+        ("AR428", [here, there], [active, 1], [], []),
+        ("AR428", [there], [2], [1], [2]),
+        ("AR428", [there], [2], [1, 1, 1], [1, 2, 3]),
+        ("AR428", [here], [active], [1], [active + 7]),
+        ("AR428", [here, there], [active, 2], [2] * lookups, searched),
+    ):
+        words = (stage.policy, datasets, epochs, items, [1] * len(items), given)
+        with undone(stage):
+            assert refused(stage, check, *words) == said, words

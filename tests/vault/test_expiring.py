@@ -1,0 +1,149 @@
+"""One page of what has expired, row by row: which records it takes, whom it leaves alone, and what is told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from tests.vault.stage import ERASE, Stage
+from tests.vault.undone import record, rows, undone
+
+EXPIRE = "SELECT record FROM vault.expire(%s, %s)"
+OLD, YOUNG, NOW = "clock_timestamp() - interval '7000 days'", "clock_timestamp() - interval '1 day'", "clock_timestamp()"
+
+
+class Job:
+    """The job's own role, over datasets that begin with what is planted here; nothing is left of it."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.secret = stage.session("retention", "service")
+        rows(stage, "SELECT vault.confirm_clock()")
+        rows(stage, "DELETE FROM vault.retention")
+        rows(stage, "SET LOCAL session_replication_role = replica")
+        rows(stage, "UPDATE vault.record SET created_at = clock_timestamp()")
+        rows(stage, "SET LOCAL session_replication_role = origin")
+        for name in ("account", "demo"):
+            stage.allow(ERASE, fields=0, purpose=stage.legal, dataset=self.dataset(name))
+
+    def dataset(self, name: str) -> int:
+        return int(self.stage.value("SELECT id FROM vault.dataset WHERE name = %s", name))
+
+    def plant(self, name: str, created: str, began: str | None = None, whom: UUID | None = None) -> tuple[UUID, UUID]:
+        whom = whom or self.someone()
+        number = record(self.stage, whom, self.dataset(name), created)
+        if began:
+            rows(self.stage, f"INSERT INTO vault.retention VALUES (%s, %s, %s, {began}, 1)", whom, number, self.dataset(name))
+        return whom, number
+
+    def someone(self) -> UUID:
+        whom = uuid4()
+        rows(self.stage, "INSERT INTO vault.subject (subject_id, kind) VALUES (%s, 'test')", whom)
+        self.stage.session(actor=whom, kind="session")
+        return whom
+
+    def call(self, statement: str, *given: object) -> list[tuple[Any, ...]]:
+        return rows(self.stage, statement, *given, door="retention")
+
+    def expire(self, most: int = 100) -> list[UUID]:
+        return [number for (number,) in self.call(EXPIRE, self.secret, most)]
+
+    def signed_in(self, whom: UUID) -> bool:
+        return bool(self.stage.value("SELECT count(*) FROM vault.session WHERE actor = %s", whom))
+
+    def progress(self) -> dict[str, tuple[Any, ...]]:
+        found = self.call("SELECT dataset, class, due, overdue FROM vault.retention_progress()")
+        return {name: more for name, *more in found}  # type: ignore[misc]
+
+
+@pytest.fixture
+def job(stage: Stage) -> Iterator[Job]:
+    with undone(stage):
+        yield Job(stage)
+
+
+def test_a_page_takes_those_that_have_waited_longest(job: Job) -> None:
+    planted, last = [job.plant("demo", f"{OLD} + interval '{n} days'")[1] for n in (2, 0, 1)], job.stage.last()
+    assert set(job.expire(2)) == {planted[1], planted[2]}
+    assert job.expire(2) == planted[:1]
+    entries = [(row[:3], row[6:10]) for row in job.stage.entries(last) if row[6]]
+    assert entries[-1] == ((ERASE, True, "retention"), (planted[0], job.dataset("demo"), 0, job.stage.legal))
+    assert job.expire(2) == []
+
+
+def test_what_an_event_keeps_takes_no_place_in_a_page(job: Job) -> None:
+    due = "SELECT subject, record FROM vault.due(%s, clock_timestamp(), 100)"
+    kept, gone = job.plant("demo", OLD, YOUNG), job.plant("demo", OLD, OLD)
+    plain, waiting, over = job.plant("demo", OLD), job.plant("account", OLD), job.plant("account", OLD, OLD)
+    found = rows(job.stage, due, job.stage.policy)
+    assert set(found) & {kept, gone, plain, waiting, over} == {gone, plain, over}
+    assert set(job.expire()) == {gone[1], plain[1], over[1]}
+
+
+def test_who_cannot_be_found_any_more_loses_the_sign_in_when_something_ended(job: Job) -> None:
+    found, lost, untouched = (job.someone() for _ in range(3))
+    assert job.stage.person(), "somebody else can be found"
+    for whom in (found, lost):
+        job.plant("demo", OLD, None, whom)
+        job.plant("demo", NOW, None, whom)
+    kept = job.plant("traffic", OLD, None, untouched)
+    rows(job.stage, "INSERT INTO vault.lookup SELECT %s, 1, 1, sha256('x'), subject_id, record_id, true FROM vault.record WHERE subject_id = %s AND created_at > clock_timestamp() - interval '1 day'", job.dataset("demo"), found)  # fmt: skip
+    assert len(job.expire()) == 2
+    assert [job.signed_in(whom) for whom in (found, lost, untouched)] == [True, False, True]
+    assert rows(job.stage, "SELECT 1 FROM vault.record WHERE record_id = %s", kept[1]), "no rule lets the job end it"
+
+
+def test_people_without_a_record_are_looked_for_once_and_in_pages(job: Job) -> None:
+    stage, people = job.stage, [job.someone() for _ in range(3)]
+    empty = "SELECT vault.end_empty(%s, %s)"
+    rows(stage, "UPDATE vault.retention_state SET swept = coalesce((SELECT max(ended_no) FROM vault.ended), 0)")
+    numbers = [
+        rows(stage, "INSERT INTO vault.ended (at, subject_id, record_id, audit_id) VALUES (clock_timestamp() - interval '2 hours', %s, gen_random_uuid(), 1) RETURNING ended_no", whom)[0][0]
+        for whom in people
+    ]  # fmt: skip
+    last = stage.last()
+    assert job.call(empty, job.secret, 2) == [(2,)]
+    assert [(row[0], row[5], row[8]) for row in stage.entries(last)] == [(ERASE, whom, 0) for whom in sorted(people[:2])]
+    assert stage.value("SELECT swept FROM vault.retention_state") == numbers[1]
+    assert rows(stage, "SELECT DISTINCT records FROM vault.tombstone WHERE subject_id = ANY (%s)", people) == [(0,)]
+    # What was looked at is not looked at again, whatever became of it.
+    rows(stage, "SET LOCAL session_replication_role = replica")
+    rows(stage, "DELETE FROM vault.tombstone WHERE subject_id = %s", people[1])
+    rows(stage, "UPDATE vault.subject SET state = 'active' WHERE subject_id = %s", people[1])
+    rows(stage, "SET LOCAL session_replication_role = origin")
+    assert job.call(empty, job.secret, 100) == [(1,)]
+    assert [stage.value("SELECT state FROM vault.subject WHERE subject_id = %s", whom) for whom in people] == ["erased", "active", "erased"]  # fmt: skip
+    assert job.call(empty, job.secret, 100) == [(0,)]
+
+
+def test_jobs_that_are_over_and_old_reports_go_and_no_others(job: Job) -> None:
+    stage = job.stage
+    for name, age in (("over", 8), ("fresh", 6)):
+        ((number,),) = rows(stage, "INSERT INTO jobs.procrastinate_jobs (queue_name, task_name, args, status) VALUES ('letters', %s, '{}', 'failed') RETURNING id", name)  # fmt: skip
+        rows(stage, "INSERT INTO jobs.procrastinate_events (job_id, type, at) VALUES (%s, 'failed', clock_timestamp() - make_interval(days => %s))", number, age)  # fmt: skip
+    for age in (100, 89, 95):
+        rows(stage, "INSERT INTO vault.trust_report (at, report) VALUES (clock_timestamp() - make_interval(days => %s), jsonb_build_object('age', %s::int))", age, age)  # fmt: skip
+    job.call("SELECT * FROM vault.purge_stale(%s, 1000)", job.secret)
+    assert rows(stage, "SELECT task_name FROM jobs.procrastinate_jobs WHERE task_name IN ('over', 'fresh')") == [("fresh",)]
+    assert rows(stage, "SELECT report ->> 'age' FROM vault.trust_report WHERE report ? 'age' ORDER BY 1") == [("89",), ("95",)], (
+        "the newest stays, however old"
+    )
+
+
+def test_progress_counts_each_dataset_by_its_own_beginning(job: Job) -> None:
+    before = job.progress()
+    assert before["demo"][1:] == before["account"][1:] == [0, 0]
+    assert "former" not in before
+    for name in ("demo", "account"):
+        for began in (None, OLD, YOUNG):
+            job.plant(name, OLD, began)
+    job.plant("former", OLD)
+    after = job.progress()
+    assert (after["demo"][1:], after["account"][1:]) == ([2, 2], [1, 1])
+    assert after["former"] == [None, 0, 0]
+    assert {name: row for name, row in after.items() if name not in ("demo", "account", "former")} == {
+        name: row for name, row in before.items() if name not in ("demo", "account")
+    }
