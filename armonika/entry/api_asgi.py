@@ -7,6 +7,7 @@ import os
 
 from armonika import settings
 from armonika.doors.api.app import build
+from armonika.doors.api.conditional import Conditional
 from armonika.doors.api.fast import FastRead
 from armonika.doors.api.lingering import Lingering
 from armonika.doors.api.meter import Meter, Metered
@@ -26,7 +27,7 @@ async def open_vault() -> AsyncVault:
     return await AsyncVault.open(credentials.load("api"), os.environ["ARMONIKA_DSN"], size=6)
 
 
-application = Lingering(Methods(Metered(FastRead(build(open_vault)), Meter(Rate.of(settings.load().api_rate)))))
+application = Lingering(Methods(Conditional(Metered(FastRead(build(open_vault)), Meter(Rate.of(settings.load().api_rate))))))
 
 # What the start made lives as long as the process: looking through it again and again paused every request for some 20 ms.
 gc.collect()

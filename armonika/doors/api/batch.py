@@ -15,10 +15,12 @@ from litestar.params import Parameter
 from litestar.response import Stream
 
 from armonika.doors.api import once
+from armonika.doors.api.bodies import decoded
 from armonika.doors.api.conditions import NEWEST
 from armonika.doors.api.meter import count_items
-from armonika.doors.api.people import NO_STORE, Email, Name, PersonMade, PersonOut, Use, Values, shown, tagged, token_of
+from armonika.doors.api.people import NO_STORE, Email, Name, PersonMade, PersonOut, Use, Values, shown, tagged
 from armonika.doors.api.problems import content_of
+from armonika.doors.api.tokens import token_of
 from armonika.trust.vault import AsyncVault
 from armonika.trust.vault.errors import Duplicate, Invalid, KeyUnavailable, Refused, Undeclared, VaultError
 from armonika.trust.vault.types import Ask, Created, Find, NewRecord, Outcome, Record, SecretHash
@@ -120,8 +122,9 @@ def _answer(results: list[Result]) -> Response[bytes]:
 
 
 @post("/v1/people/batch", status_code=200, summary="Create up to 1,000 people")
-async def create_people(request: Request[Any, Any, State], data: CreatePeople, state: State) -> Response[bytes]:
+async def create_people(request: Request[Any, Any, State], body: bytes, state: State) -> Response[bytes]:
     """Each person is stored or refused alone; those that can be are stored in one transaction. `Idempotency-Key` as for one person."""
+    data = decoded(body, CreatePeople)
     count_items(request, len(data.people))
     vault: AsyncVault = state.vault
     secret, key = token_of(request), once.key_of(request)
@@ -200,8 +203,9 @@ def _made(one: Created) -> Result:
 
 
 @post("/v1/people/read", status_code=200, summary="Read up to 1,000 people")
-async def read_people(request: Request[Any, Any, State], data: ReadPeople, state: State) -> Response[bytes]:
+async def read_people(request: Request[Any, Any, State], body: bytes, state: State) -> Response[bytes]:
     """One entry in the log for each person, before anything is answered."""
+    data = decoded(body, ReadPeople)
     count_items(request, len(data.people))
     vault: AsyncVault = state.vault
     secret = token_of(request)
@@ -210,8 +214,9 @@ async def read_people(request: Request[Any, Any, State], data: ReadPeople, state
 
 
 @post("/v1/people/erase", status_code=200, summary="Erase up to 1,000 people")
-async def erase_people(request: Request[Any, Any, State], data: ErasePeople, state: State) -> Response[bytes]:
+async def erase_people(request: Request[Any, Any, State], body: bytes, state: State) -> Response[bytes]:
     """All that may be are erased in one transaction; the others are refused alone."""
+    data = decoded(body, ErasePeople)
     count_items(request, len(data.people))
     vault: AsyncVault = state.vault
     try:
@@ -225,8 +230,9 @@ async def erase_people(request: Request[Any, Any, State], data: ErasePeople, sta
 
 
 @post("/v1/people/correct", status_code=200, summary="Correct up to 1,000 records")
-async def correct_people(request: Request[Any, Any, State], data: CorrectPeople, state: State) -> Response[bytes]:
+async def correct_people(request: Request[Any, Any, State], body: bytes, state: State) -> Response[bytes]:
     """Each record is corrected or refused alone."""
+    data = decoded(body, CorrectPeople)
     count_items(request, len(data.corrections))
     vault: AsyncVault = state.vault
     secret = token_of(request)
@@ -242,8 +248,9 @@ async def correct_people(request: Request[Any, Any, State], data: CorrectPeople,
 
 
 @post("/v1/people/restrict", status_code=200, summary="Restrict up to 1,000 people, or lift it")
-async def restrict_people(request: Request[Any, Any, State], data: RestrictPeople, state: State) -> Response[bytes]:
+async def restrict_people(request: Request[Any, Any, State], body: bytes, state: State) -> Response[bytes]:
     """Each person is restricted (or not any longer) or refused alone."""
+    data = decoded(body, RestrictPeople)
     count_items(request, len(data.people))
     vault: AsyncVault = state.vault
     secret = token_of(request)
@@ -278,8 +285,9 @@ async def _each(calls: Sequence[tuple[UUID, Callable[[], Awaitable[int]]]]) -> l
 
 
 @post("/v1/lookups/batch", status_code=200, summary="Find up to 1,000 people by exact e-mail")
-async def look_up_people(request: Request[Any, Any, State], data: LookUps, state: State) -> Response[bytes]:
+async def look_up_people(request: Request[Any, Any, State], body: bytes, state: State) -> Response[bytes]:
     """The person with each address, or 404 for it. One entry in the log for each address, whether or not anybody has it."""
+    data = decoded(body, LookUps)
     count_items(request, len(data.emails))
     vault: AsyncVault = state.vault
     secret = token_of(request)

@@ -16,7 +16,7 @@ from armonika.trust.keys.credentials import Credentials
 from armonika.trust.vault import codec
 from armonika.trust.vault.catalogue import Catalogue
 from armonika.trust.vault.envelope import Envelope
-from armonika.trust.vault.errors import Forbidden, KeysChanged, KeyUnavailable, Refused, Unavailable, VaultError
+from armonika.trust.vault.errors import Forbidden, KeysChanged, KeyUnavailable, Refused, Unavailable, VaultError, VersionConflict
 from armonika.trust.vault.reader import CATALOGUE_SECONDS, KEY_CHANGES, secret_hash
 from armonika.trust.vault.server import asyncpg_address
 from armonika.trust.vault.types import Actor, Ask, Created, Find, NewRecord, Origin, Outcome, Record, SecretHash
@@ -94,6 +94,11 @@ class AsyncVault:
     async def whoami(self, secret: SecretHash) -> Actor:
         """Who the secret proves. Raises SessionEnded."""
         return Actor(*(await self._rows(codec.WHOAMI, [secret]))[0])
+
+    async def living(self, secrets: Sequence[SecretHash]) -> frozenset[SecretHash]:
+        """Those of the secrets that prove somebody at this door now."""
+        (row,) = await self._rows("SELECT vault.living($1::bytea[])", [list(secrets)])
+        return frozenset(row[0])
 
     async def read_many(self, asks: Sequence[Ask]) -> list[Outcome]:
         """One ask and one take for all; actors may differ; each item has its own records or error."""
@@ -188,8 +193,8 @@ class AsyncVault:
 
     async def correct(self, secret: SecretHash, subject: UUID, record: UUID, changes: Mapping[str, str], purpose: str, reason: str,
                       reference: str | None = None, *, dataset: str = "account", expected: Mapping[str, int] | None = None,
-                      origin: Origin = "subject") -> int:  # fmt: skip
-        """Corrects fields of a record; see `Vault.correct`."""
+                      unlike: Sequence[Mapping[str, int]] = (), origin: Origin = "subject") -> int:  # fmt: skip
+        """Corrects fields of a record; see `Vault.correct`. Raises VersionConflict too when all changed fields are still of versions that `unlike` names."""
 
         async def work() -> int:
             catalogue = await self.catalogue()
@@ -205,6 +210,8 @@ class AsyncVault:
             rows = await self._rows(codec.TAKE, [[secret], [answer[0]], [1]])
             if len(rows) != 1:
                 raise codec.verdict_error(3)
+            if any(codec.versions_taken(declared, rows[0], changes) == dict(one) for one in unlike):
+                raise VersionConflict("the value is still that of the version named")
             parameters = codec.correct_parameters(
                 catalogue,
                 self._envelope,
