@@ -12,6 +12,7 @@ from armonika.doors.api.fast import FastRead
 from armonika.doors.api.lingering import Lingering
 from armonika.doors.api.meter import Meter, Metered
 from armonika.doors.api.methods import Methods
+from armonika.entry.connections import Connections
 from armonika.gates import log
 from armonika.rules.rate import Rate
 from armonika.supervisor.launch import tie
@@ -20,6 +21,7 @@ from armonika.trust.vault import AsyncVault
 
 tie()
 log.configure()
+_config = settings.load()
 
 
 async def open_vault() -> AsyncVault:
@@ -27,7 +29,8 @@ async def open_vault() -> AsyncVault:
     return await AsyncVault.open(credentials.load("api"), os.environ["ARMONIKA_DSN"], size=6)
 
 
-application = Lingering(Methods(Conditional(Metered(FastRead(build(open_vault)), Meter(Rate.of(settings.load().api_rate))))))
+application = Lingering(Methods(Conditional(Metered(FastRead(build(open_vault)), Meter(Rate.of(_config.api_rate))))))
+Connections(_config.port + 2, _config.api_peer_connections).start()
 
 # What the start made lives as long as the process: looking through it again and again paused every request for some 20 ms.
 gc.collect()
