@@ -22,7 +22,7 @@ from armonika.doors.api.people import NO_STORE, Email, Name, PersonMade, PersonO
 from armonika.doors.api.problems import content_of
 from armonika.doors.api.tokens import token_of
 from armonika.trust.vault import AsyncVault
-from armonika.trust.vault.errors import Duplicate, Invalid, KeyUnavailable, Refused, Undeclared, VaultError
+from armonika.trust.vault.errors import Duplicate, Forbidden, Invalid, KeyUnavailable, Refused, Undeclared, VaultError
 from armonika.trust.vault.types import Ask, Created, Find, NewRecord, Outcome, Record, SecretHash
 
 MOST = 1000
@@ -159,18 +159,23 @@ async def _create_or_find(
         return []
     try:
         return [_made(one) for one in await vault.create(secret, use.purpose, use.reason, news, use.reference)]
-    except _OWN as error:
-        if key is None or len(news) == 1 or not isinstance(error, Duplicate):
+    except (*_OWN, Refused) as error:
+        if isinstance(error, Refused) and (key is None or isinstance(error, Forbidden)):
+            raise
+        if key is None or not isinstance(error, (Duplicate, Refused)):
             return await _apart(vault, secret, use, news, key, error)
+        refusal = error
     results: list[Result | None] = []
     for new in news:
         try:
-            results.append(_made(*await once.before(vault, secret, [new], key)))
-        except Duplicate:
+            results.append(_made(*await once.before(vault, secret, [new], key, refusal)))
+        except (Duplicate, Refused):
             results.append(None)
         except VaultError as found:
             results.append(_failed(found))
     left = [new for new, result in zip(news, results, strict=True) if result is None]
+    if len(left) == len(news) and isinstance(refusal, Refused):
+        raise refusal
     rest = iter(await _create(vault, secret, use, left, key) if left else ())
     return [result or next(rest) for result in results]
 
@@ -189,7 +194,7 @@ async def _apart(
     """What `error` spoiled, in halves, down to the one, so that every other is stored."""
     if len(news) == 1:
         try:
-            made = await once.before(vault, secret, news, key) if isinstance(error, Duplicate) else []
+            made = await once.before(vault, secret, news, key, error) if isinstance(error, Duplicate) else []
         except VaultError as found:
             return [_failed(found)]
         return [_made(one) for one in made] or [_failed(error)]

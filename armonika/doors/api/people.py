@@ -160,8 +160,8 @@ async def create_person(request: Request[Any, Any, State], body: bytes, state: S
     creations: Creations = state.creations
     try:
         made = await creations.create(secret, data.purpose, data.reason, data.reference, new)
-    except Duplicate:
-        (made,) = await once.before(vault, secret, [new], key)
+    except (Duplicate, Refused) as error:
+        (made,) = await once.before(vault, secret, [new], key, error)
     return person_made(made)
 
 
