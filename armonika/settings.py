@@ -11,6 +11,7 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 API_RATE = 1_200_000
+API_CONNECTIONS, API_PEER_CONNECTIONS = 2048, 512
 
 
 class SettingsError(Exception):
@@ -34,6 +35,10 @@ class Settings:
     """Certificates of the authorities whose clients the API admits (mutual TLS); None: a token is enough."""
     mail_server: tuple[str, int] | None = None
     """Name and port of the operator's mail server; None: the mail sink on this machine."""
+    api_connections: int = API_CONNECTIONS
+    """Connections that the machine API holds at a time; further ones wait."""
+    api_peer_connections: int = API_PEER_CONNECTIONS
+    """How many of them one peer may hold."""
 
     @property
     def scheme(self) -> str:
@@ -101,12 +106,14 @@ def load() -> Settings:
         raise SettingsError(
             "ARMONIKA_API_RATE must be a number from 1 to 1000000000: what a token of the API may ask in a minute."
         )
+    connections = _count("ARMONIKA_API_CONNECTIONS", API_CONNECTIONS)
     # One home has one name, by whatever link it is reached: the credentials of its running processes are found by it.
     home = Path(os.environ.get("ARMONIKA_HOME") or CHECKOUT / "var").resolve()
     named = {name: Path(value).absolute() for name in ("ARMONIKA_TLS", "ARMONIKA_API_CLIENTS") if (value := os.environ.get(name))}
     made = Settings(
         home, int(raw), os.environ.get("ARMONIKA_DATABASE_URL") or None, int(rate), os.environ.get("ARMONIKA_HOST") or "localhost",
         os.environ.get("ARMONIKA_LISTEN") or "127.0.0.1", named.get("ARMONIKA_TLS"), named.get("ARMONIKA_API_CLIENTS"), _mail_server(os.environ.get("ARMONIKA_MAIL_SERVER") or ""),
+        connections, _count("ARMONIKA_API_PEER_CONNECTIONS", min(API_PEER_CONNECTIONS, connections)),
     )  # fmt: skip
     try:
         loopback = ipaddress.ip_address(made.listen).is_loopback
@@ -119,6 +126,13 @@ def load() -> Settings:
             "Without TLS only loopback is served: set ARMONIKA_TLS to a folder with cert.pem and key.pem, or leave ARMONIKA_LISTEN and ARMONIKA_API_CLIENTS out."
         )
     return made
+
+
+def _count(name: str, default: int) -> int:
+    text = os.environ.get(name) or str(default)
+    if not text.isascii() or not text.isdigit() or not 16 <= int(text) <= 65536:
+        raise SettingsError(f"{name} must be a number from 16 to 65536: connections of the API, of all peers or of one.")
+    return int(text)
 
 
 def _mail_server(text: str) -> tuple[str, int] | None:

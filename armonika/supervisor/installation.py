@@ -161,6 +161,7 @@ def environment(settings: Settings, dsn: str, credentials: Path) -> dict[str, st
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "SSL_CERT_FILE", "SSL_CERT_DIR") if name in os.environ}
     return kept | {
         "ARMONIKA_HOME": str(settings.home), "ARMONIKA_PORT": str(settings.port), "ARMONIKA_DSN": dsn, "CREDENTIALS_DIRECTORY": str(credentials),
-        "ARMONIKA_API_RATE": str(settings.api_rate), "PYTHONPATH": str(CHECKOUT), "PYTHONDONTWRITEBYTECODE": "1", "HOME": str(settings.run),
+        "ARMONIKA_API_RATE": str(settings.api_rate), "ARMONIKA_API_CONNECTIONS": str(settings.api_connections),
+        "ARMONIKA_API_PEER_CONNECTIONS": str(settings.api_peer_connections), "PYTHONPATH": str(CHECKOUT), "PYTHONDONTWRITEBYTECODE": "1", "HOME": str(settings.run),
         "ARMONIKA_HOST": settings.host, "ARMONIKA_LISTEN": settings.listen,
     } | ({"ARMONIKA_TLS": str(settings.tls)} if settings.tls else {}) | ({"ARMONIKA_API_CLIENTS": str(settings.api_clients)} if settings.api_clients else {}) | ({"ARMONIKA_MAIL_SERVER": ":".join(map(str, settings.mail_server))} if settings.mail_server else {})  # fmt: skip

@@ -13,7 +13,7 @@ import httpx
 import psycopg
 import pytest
 
-from armonika.doors.api.people import token_from
+from armonika.doors.api.tokens import token_from
 from armonika.store.embedded import Embedded
 from armonika.trust.keys.provision import issue_token
 from armonika.trust.vault.errors import SessionEnded

@@ -174,3 +174,20 @@ def test_freshness_is_renewed_by_the_own_proof(stage: Stage) -> None:
             (SIGN_IN_ENTRY, right, "site", member.whom, stage.role, member.whom, None, None, 0, 0, 0, None, stage.policy)
         ]
     assert stage.refused("site", PROVE, b"n" * 32, PROOF) == "AR401"
+
+
+def test_the_living_are_told_from_all_others(stage: Stage) -> None:
+    """Each condition of `actor` alone makes a secret nobody's."""
+    living = [stage.session() for _ in range(3)]
+    others = [
+        stage.session("site"),
+        stage.session(revoked_at="clock_timestamp()"),
+        stage.session(expires_at="clock_timestamp()"),
+        stage.session(created_at="clock_timestamp() + interval '1 minute'"),
+        stage.session(usable="false"),
+        crypto.random_bytes(32),
+    ]
+    ((found,),) = stage.rows("api", "SELECT vault.living($1::bytea[])", [*others, *living, living[0]])
+    assert sorted(found) == sorted(living)
+    assert stage.rows("api", "SELECT vault.living($1::bytea[])", []) == [([],)]
+    assert stage.refused("site", "SELECT vault.living($1::bytea[])", living) == "42501"

@@ -12,13 +12,14 @@ from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
 
 from armonika.doors.api import batch
-from armonika.doors.api.bodies import check_body
+from armonika.doors.api.admission import admit
 from armonika.doors.api.creations import Creations
 from armonika.doors.api.described import Described
 from armonika.doors.api.gather import Gatherer
 from armonika.doors.api.log import log_file
 from armonika.doors.api.people import HANDLERS
 from armonika.doors.api.problems import of_any, of_http, of_vault
+from armonika.doors.api.tokens import Tokens
 from armonika.trust.vault import AsyncVault
 from armonika.trust.vault.errors import VaultError
 
@@ -31,6 +32,7 @@ def build(open_vault: Callable[[], Awaitable[AsyncVault]]) -> Litestar:
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
         app.state.vault = await open_vault()
+        app.state.tokens = Tokens(app.state.vault.living)
         app.state.creations = Creations(app.state.vault)
         app.state.gatherer = Gatherer(app.state.vault.read_many)
         app.state.finder = Gatherer(app.state.vault.find_many)
@@ -42,7 +44,7 @@ def build(open_vault: Callable[[], Awaitable[AsyncVault]]) -> Litestar:
     return Litestar(
         route_handlers=[*HANDLERS, *batch.HANDLERS, log_file],
         lifespan=[lifespan],
-        before_request=check_body,
+        before_request=admit,
         exception_handlers={VaultError: of_vault, HTTPException: of_http, Exception: of_any},
         request_max_body_size=BODY_BYTES,
         response_cache_config=ResponseCacheConfig(default_expiration=None),

@@ -15,12 +15,14 @@ from litestar.params import Parameter
 from litestar.response import Stream
 
 from armonika.doors.api import once
+from armonika.doors.api.bodies import decoded
 from armonika.doors.api.conditions import NEWEST
 from armonika.doors.api.meter import count_items
-from armonika.doors.api.people import NO_STORE, Email, Name, PersonMade, PersonOut, Use, Values, shown, tagged, token_of
+from armonika.doors.api.people import NO_STORE, Email, Name, PersonMade, PersonOut, Use, Values, shown, tagged
 from armonika.doors.api.problems import content_of
+from armonika.doors.api.tokens import token_of
 from armonika.trust.vault import AsyncVault
-from armonika.trust.vault.errors import Duplicate, Invalid, KeyUnavailable, Refused, Undeclared, VaultError
+from armonika.trust.vault.errors import Duplicate, Forbidden, Invalid, KeyUnavailable, Refused, Undeclared, VaultError
 from armonika.trust.vault.types import Ask, Created, Find, NewRecord, Outcome, Record, SecretHash
 
 MOST = 1000
@@ -120,8 +122,9 @@ def _answer(results: list[Result]) -> Response[bytes]:
 
 
 @post("/v1/people/batch", status_code=200, summary="Create up to 1,000 people")
-async def create_people(request: Request[Any, Any, State], data: CreatePeople, state: State) -> Response[bytes]:
+async def create_people(request: Request[Any, Any, State], body: bytes, state: State) -> Response[bytes]:
     """Each person is stored or refused alone; those that can be are stored in one transaction. `Idempotency-Key` as for one person."""
+    data = decoded(body, CreatePeople)
     count_items(request, len(data.people))
     vault: AsyncVault = state.vault
     secret, key = token_of(request), once.key_of(request)
@@ -156,18 +159,23 @@ async def _create_or_find(
         return []
     try:
         return [_made(one) for one in await vault.create(secret, use.purpose, use.reason, news, use.reference)]
-    except _OWN as error:
-        if key is None or len(news) == 1 or not isinstance(error, Duplicate):
+    except (*_OWN, Refused) as error:
+        if isinstance(error, Refused) and (key is None or isinstance(error, Forbidden)):
+            raise
+        if key is None or not isinstance(error, (Duplicate, Refused)):
             return await _apart(vault, secret, use, news, key, error)
+        refusal = error
     results: list[Result | None] = []
     for new in news:
         try:
-            results.append(_made(*await once.before(vault, secret, [new], key)))
-        except Duplicate:
+            results.append(_made(*await once.before(vault, secret, [new], key, refusal)))
+        except (Duplicate, Refused):
             results.append(None)
         except VaultError as found:
             results.append(_failed(found))
     left = [new for new, result in zip(news, results, strict=True) if result is None]
+    if len(left) == len(news) and isinstance(refusal, Refused):
+        raise refusal
     rest = iter(await _create(vault, secret, use, left, key) if left else ())
     return [result or next(rest) for result in results]
 
@@ -186,7 +194,7 @@ async def _apart(
     """What `error` spoiled, in halves, down to the one, so that every other is stored."""
     if len(news) == 1:
         try:
-            made = await once.before(vault, secret, news, key) if isinstance(error, Duplicate) else []
+            made = await once.before(vault, secret, news, key, error) if isinstance(error, Duplicate) else []
         except VaultError as found:
             return [_failed(found)]
         return [_made(one) for one in made] or [_failed(error)]
@@ -200,8 +208,9 @@ def _made(one: Created) -> Result:
 
 
 @post("/v1/people/read", status_code=200, summary="Read up to 1,000 people")
-async def read_people(request: Request[Any, Any, State], data: ReadPeople, state: State) -> Response[bytes]:
+async def read_people(request: Request[Any, Any, State], body: bytes, state: State) -> Response[bytes]:
     """One entry in the log for each person, before anything is answered."""
+    data = decoded(body, ReadPeople)
     count_items(request, len(data.people))
     vault: AsyncVault = state.vault
     secret = token_of(request)
@@ -210,8 +219,9 @@ async def read_people(request: Request[Any, Any, State], data: ReadPeople, state
 
 
 @post("/v1/people/erase", status_code=200, summary="Erase up to 1,000 people")
-async def erase_people(request: Request[Any, Any, State], data: ErasePeople, state: State) -> Response[bytes]:
+async def erase_people(request: Request[Any, Any, State], body: bytes, state: State) -> Response[bytes]:
     """All that may be are erased in one transaction; the others are refused alone."""
+    data = decoded(body, ErasePeople)
     count_items(request, len(data.people))
     vault: AsyncVault = state.vault
     try:
@@ -225,8 +235,9 @@ async def erase_people(request: Request[Any, Any, State], data: ErasePeople, sta
 
 
 @post("/v1/people/correct", status_code=200, summary="Correct up to 1,000 records")
-async def correct_people(request: Request[Any, Any, State], data: CorrectPeople, state: State) -> Response[bytes]:
+async def correct_people(request: Request[Any, Any, State], body: bytes, state: State) -> Response[bytes]:
     """Each record is corrected or refused alone."""
+    data = decoded(body, CorrectPeople)
     count_items(request, len(data.corrections))
     vault: AsyncVault = state.vault
     secret = token_of(request)
@@ -242,8 +253,9 @@ async def correct_people(request: Request[Any, Any, State], data: CorrectPeople,
 
 
 @post("/v1/people/restrict", status_code=200, summary="Restrict up to 1,000 people, or lift it")
-async def restrict_people(request: Request[Any, Any, State], data: RestrictPeople, state: State) -> Response[bytes]:
+async def restrict_people(request: Request[Any, Any, State], body: bytes, state: State) -> Response[bytes]:
     """Each person is restricted (or not any longer) or refused alone."""
+    data = decoded(body, RestrictPeople)
     count_items(request, len(data.people))
     vault: AsyncVault = state.vault
     secret = token_of(request)
@@ -278,8 +290,9 @@ async def _each(calls: Sequence[tuple[UUID, Callable[[], Awaitable[int]]]]) -> l
 
 
 @post("/v1/lookups/batch", status_code=200, summary="Find up to 1,000 people by exact e-mail")
-async def look_up_people(request: Request[Any, Any, State], data: LookUps, state: State) -> Response[bytes]:
+async def look_up_people(request: Request[Any, Any, State], body: bytes, state: State) -> Response[bytes]:
     """The person with each address, or 404 for it. One entry in the log for each address, whether or not anybody has it."""
+    data = decoded(body, LookUps)
     count_items(request, len(data.emails))
     vault: AsyncVault = state.vault
     secret = token_of(request)

@@ -2,40 +2,67 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from email.message import Message
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 from litestar import Request
 from litestar.enums import MediaType
 from litestar.exceptions import ClientException, HTTPException, InternalServerException
 
+T = TypeVar("T")
+SECONDS = 20.0
+"""How long a body may take to arrive whole: a mebibyte at half a megabit a second takes less."""
+
 
 class NotJson(HTTPException):
-    """Declared as something else than JSON, or packed."""
+    """Declared as something else than JSON, or packed. Says what is taken (RFC 9110 §12.5.1, §12.5.3)."""
 
     status_code = 415
 
+    def __init__(self) -> None:
+        super().__init__(headers={"Accept": MediaType.JSON.value, "Accept-Encoding": "identity"})
+
+
+class TooSlow(HTTPException):
+    """The body did not arrive in its time. The rest of it is not waited for (RFC 9110 §15.5.9)."""
+
+    status_code = 408
+
+    def __init__(self) -> None:
+        super().__init__(headers={"Connection": "close"})
+
 
 async def check_body(request: Request[Any, Any, Any]) -> None:
-    """Raises NotJson, ClientException, and the framework's error for a body over its bound.
+    """Reads the body. Raises NotJson, TooSlow, ClientException, and the framework's error for a body over its bound.
 
     A name that comes twice has two meanings (RFC 8259 §4): a guard before this door could have judged by the one and this door act by the other.
     """
-    if request.method not in ("POST", "PUT", "PATCH"):
-        return
     if not all(map(_is_json, request.headers.getall("content-type", []))):
         raise NotJson
     if any(value.strip().lower() != "identity" for value in request.headers.getall("content-encoding", [])):
         raise NotJson
     try:
-        body = await request.body()
+        async with asyncio.timeout(SECONDS):
+            body = await request.body()
+    except TimeoutError:
+        raise TooSlow from None
     except InternalServerException:
         # Chunks of a wrong size, or the sender hung up.
         raise ClientException from None
     try:
         json.loads(body, object_pairs_hook=_once, parse_int=str, parse_float=str)
     except (ValueError, RecursionError):
+        raise ClientException from None
+
+
+def decoded(body: bytes, kind: type[T]) -> T:
+    """The body as what it must be, nothing taken for something else: `"false"` and 0 are no truth values. Raises ClientException."""
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         raise ClientException from None
 
 

@@ -11,8 +11,19 @@ from litestar import Request
 from litestar.openapi.plugins import JsonRenderPlugin
 
 from armonika.doors.api import examples
-from armonika.doors.api.batch import Results
-from armonika.doors.api.people import Done, Found, PersonMade, PersonOut, PolicyOut, RecordOut
+from armonika.doors.api.batch import CorrectPeople, CreatePeople, ErasePeople, LookUps, ReadPeople, RestrictPeople, Results
+from armonika.doors.api.people import (
+    CorrectPerson,
+    CreatePerson,
+    Done,
+    Found,
+    LookUp,
+    PersonMade,
+    PersonOut,
+    PolicyOut,
+    RecordOut,
+    Use,
+)
 from armonika.doors.api.problems import document
 
 _JSON, _TEXT, _LINES = "application/json", "text/plain; charset=utf-8", "application/x-ndjson"
@@ -36,37 +47,55 @@ SUCCESS: dict[str, tuple[int, str, type | None]] = {
 }  # fmt: skip
 """Status, media type and form of what an operation answers when all is well."""
 
+REQUESTS: dict[str, type] = {
+    "create_person": CreatePerson, "correct_person": CorrectPerson, "restrict_person": Use, "lift_restriction": Use, "look_up": LookUp, "create_people": CreatePeople,
+    "read_people": ReadPeople, "erase_people": ErasePeople, "correct_people": CorrectPeople, "restrict_people": RestrictPeople, "look_up_people": LookUps,
+}  # fmt: skip
+"""The form of an operation's body: the one that it is decoded as."""
+
 PROBLEMS = {
-    400: "http", 401: "session-ended", 403: "not-allowed", 404: "not-found", 409: "duplicate", 412: "version-conflict", 413: "http", 415: "http",
+    400: "http", 401: "session-ended", 403: "not-allowed", 404: "not-found", 408: "http", 409: "duplicate", 412: "version-conflict", 413: "http", 415: "http",
     422: "undeclared", 423: "restricted", 429: "quota-exceeded", 500: "http", 503: "store-unavailable",
 }  # fmt: skip
 _ALWAYS = (400, 404, 429, 500, 503)
 _TOKEN = (401, 403, 422)
 _OPEN = ("policy", "log_file")
 _OWN = {
-    "create_person": (409, 423),
-    "read_person": (423,),
+    "create_person": (409, 412, 423),
+    "create_people": (412,),
+    "read_people": (412,),
+    "erase_people": (412,),
+    "correct_people": (412,),
+    "restrict_people": (412,),
+    "look_up_people": (412,),
+    "policy": (412,),
+    "log_file": (412,),
+    "read_person": (412, 423),
     "correct_person": (409, 412, 423),
     "erase_person": (412, 423),
     "restrict_person": (412,),
     "lift_restriction": (412,),
-    "look_up": (423,),
-    "export_person": (423,),
+    "look_up": (412, 423),
+    "export_person": (412, 423),
 }
 _HEADERS = {
     "RateLimit-Policy": "The quota of this token, in requests and items of batches, and its window in seconds (draft-ietf-httpapi-ratelimit-headers-10).",
     "RateLimit": "What remains of the quota, and in how many seconds more comes back (the same draft).",
     "Retry-After": "Seconds after which the same request may be sent again (RFC 9110 §10.2.3).",
-    "ETag": "The versions that were read (RFC 9110 §8.8.3); for If-Match.", "Location": "The address of the new person.",
+    "ETag": "The versions that were read (RFC 9110 §8.8.3); for If-Match and If-None-Match.", "Location": "The address of the new person.",
     "WWW-Authenticate": "How to sign in (RFC 6750 §3).",
 }  # fmt: skip
-_MORE_HEADERS = {"create_person": ("Location",), "read_person": ("ETag",)}
+_MORE_HEADERS = {"create_person": ("Location",), **dict.fromkeys(("read_person", "policy", "log_file"), ("ETag",))}
 _PARAMETERS = {
     "Idempotency-Key": (
         ("create_person", "create_people"), {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
         "The same request under the same key is done once (draft-ietf-httpapi-idempotency-key-header).",
     ),
     "If-Match": (("correct_person",), {"type": "string", "minLength": 1}, "The ETag of the read that is corrected, a list of such, or `*` (RFC 9110 §13.1.1)."),
+    "If-None-Match": (
+        ("correct_person", "read_person", "policy", "log_file"), {"type": "string", "minLength": 1},
+        "ETags of reads, or `*`: a read of the same is answered 304, a correction of the same 412 (RFC 9110 §13.1.2).",
+    ),
 }  # fmt: skip
 
 
@@ -87,7 +116,7 @@ def described(derived: dict[str, Any]) -> dict[str, Any]:
     whole = copy.deepcopy(derived)
     ref = "#/components/schemas/{name}"
     _, schemas = msgspec.json.schema_components(
-        [PersonMade, PersonOut, RecordOut, Done, Found, PolicyOut, Results, Problem], ref_template=ref
+        [PersonMade, PersonOut, RecordOut, Done, Found, PolicyOut, Results, Problem, *REQUESTS.values()], ref_template=ref
     )
     schemas["Result"]["properties"]["problem"] = {"$ref": ref.format(name="Problem")}
     parts = whole.setdefault("components", {})
@@ -119,8 +148,10 @@ def _headers(*names: str) -> dict[str, Any]:
 def _complete(operation: dict[str, Any]) -> None:
     name = operation["operationId"]
     status, media, form = SUCCESS[name]
-    if name in examples.REQUESTS:
-        operation["requestBody"]["content"][_JSON]["examples"] = {name: {"value": examples.REQUESTS[name]}}
+    if name in REQUESTS:
+        form_of_body = {"$ref": f"#/components/schemas/{REQUESTS[name].__name__}"}
+        content_of_body = {_JSON: {"schema": form_of_body, "examples": {name: {"value": examples.REQUESTS[name]}}}}
+        operation["requestBody"] = {"required": True, "content": content_of_body}
     answer = {
         "schema": {"$ref": f"#/components/schemas/{form.__name__}"} if form else {"type": "string"},
         "examples": {name: {"value": examples.ANSWERS[name]}},
@@ -134,12 +165,14 @@ def _complete(operation: dict[str, Any]) -> None:
         *_ALWAYS,
         *(() if name in _OPEN else _TOKEN),
         *_OWN.get(name, ()),
-        *((413, 415) if "requestBody" in operation else ()),
+        *((408, 413, 415) if "requestBody" in operation else ()),
     }
     operation["responses"] = {
         str(status): {"description": operation["summary"], "headers": _headers(*_MORE_HEADERS.get(name, ())), "content": content},
         **{str(problem): {"$ref": f"#/components/responses/Problem{problem}"} for problem in sorted(problems)},
     }
+    if name in _PARAMETERS["If-None-Match"][0] and name != "correct_person":
+        operation["responses"]["304"] = {"description": "What the caller has (RFC 9110 §15.4.5)", "headers": _headers("ETag")}
     for header, (of, schema, text) in _PARAMETERS.items():
         if name in of:
             operation.setdefault("parameters", []).append(

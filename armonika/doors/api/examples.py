@@ -82,7 +82,7 @@ ANSWERS: dict[str, Any] = {
 
 PARAMETERS = {
     "person": PERSON, "dataset": "account", "fields": "name,email", "purpose": "provide", "reason": "integration", "reference": "CASE-1201", "name": "checkpoint",
-    "Idempotency-Key": '"8e03978e-40d5-43e8-bc93-6894a57f9324"', "If-Match": ETAG,
+    "Idempotency-Key": '"8e03978e-40d5-43e8-bc93-6894a57f9324"', "If-Match": ETAG, "If-None-Match": ETAG,
 }  # fmt: skip
 """By the parameter's name."""
 

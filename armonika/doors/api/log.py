@@ -10,6 +10,7 @@ from litestar.exceptions import NotFoundException
 
 from armonika import settings
 from armonika.trust.audit.files import MOST_NOTE, read_beneath
+from armonika.trust.crypto import sha256
 
 _NAME = re.compile(r"checkpoint|log\.vkey|tile/([0-9]|[1-5][0-9]|6[0-3])/(x[0-9]{3}/){0,6}[0-9]{3}(\.p/[0-9]{1,3})?")
 
@@ -32,5 +33,5 @@ def log_file(name: str) -> Response[bytes]:
     tile = asked.startswith("tile/")
     return Response(
         content, media_type="application/octet-stream" if tile else "text/plain",
-        headers={"Cache-Control": "public, max-age=31536000, immutable" if tile else "no-cache"},
+        headers={"Cache-Control": "public, max-age=31536000, immutable" if tile else "no-cache", "ETag": f'"{sha256(content).hex()}"'},
     )  # fmt: skip

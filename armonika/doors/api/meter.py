@@ -1,4 +1,5 @@
-"""How much each token may ask: counted before anything else is done, told in every answer.
+"""How much each token may ask: counted before anything else is done, told in every answer. No answer is guessed to be of another type
+than it says (WHATWG Fetch §3.6).
 
 `RateLimit-Policy` and `RateLimit` are those of draft-ietf-httpapi-ratelimit-headers-10. Counts live in this process's memory, which is the only one that
 serves the API: they begin anew with it. Whatever has no token of the right form shares one count, and every unknown token has its own, as a known
@@ -16,8 +17,8 @@ from typing import Any
 from litestar import Request
 from litestar.types import ASGIApp, Receive, Send
 
-from armonika.doors.api.people import token_from
 from armonika.doors.api.problems import QuotaExceeded, TooManyItems, content_of, send_problem
+from armonika.doors.api.tokens import token_from
 from armonika.rules.rate import SECOND, Rate, charge, next_unit, remaining, wait
 from armonika.trust.vault.errors import SessionEnded, VaultError
 from armonika.trust.vault.types import SecretHash
@@ -84,6 +85,7 @@ class Metered:
                     *message["headers"],
                     (b"ratelimit-policy", meter.policy),
                     (b"ratelimit", meter.state(caller)),
+                    (b"x-content-type-options", b"nosniff"),
                 ]
             await send(message)
 

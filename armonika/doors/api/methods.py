@@ -1,7 +1,8 @@
-"""What every path owes to every request: HEAD and OPTIONS (RFC 9110 §9.1, §9.3.2, §9.3.7), and one Host (RFC 9112 §3.2).
+"""What every path owes to every request: HEAD and OPTIONS (RFC 9110 §9.1, §9.3.2, §9.3.7), one Host (RFC 9112 §3.2), and one way to write it.
 
 The framework answers HEAD with 405, and OPTIONS with the first method that a path was given; its 405 names them all. The server takes a request with no
-Host, or with two, of which a guard before this door could have judged by the one that this door does not mean.
+Host, or with two, of which a guard before this door could have judged by the one that this door does not mean. So could it by a path: the framework takes
+`//`, a slash at the end and `%2F` for what they are not (RFC 3986 §6).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from armonika.doors.api.problems import document, send_problem
 
 _UNKNOWN = "ARMONIKA-OPTIONS"
 """A method that no path has."""
+_ALL = b"DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
 
 
 class Methods:
@@ -32,6 +34,12 @@ class Methods:
         ):
             await send_problem(send, 400, document(400, "http", "Send exactly one Host header."), {})
             return
+        if asked == "OPTIONS" and scope["path"] == "*":
+            await send({"type": "http.response.start", "status": 204, "headers": [(b"allow", _ALL)]})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            return
+        if asked and not _canonical(scope["path"], scope.get("raw_path", b"")):
+            scope = {**scope, "path": "/-", "raw_path": b"/-"}
         if asked == "GET":
             await self._following(scope, receive, send)
             return
@@ -54,6 +62,11 @@ class Methods:
             await send(message)
 
         await self._following(scope, receive, told)
+
+
+def _canonical(path: str, raw: bytes) -> bool:
+    """Whether a path is written in the one way in which it is answered; escapes that stand for the letter itself are no other way."""
+    return "//" not in path and (path == "/" or not path.endswith("/")) and (b"%" not in raw or b"%2f" not in raw.lower())
 
 
 def _with_head(name: bytes, value: bytes) -> tuple[bytes, bytes]:

@@ -1,7 +1,8 @@
 """Idempotency-Key (draft-ietf-httpapi-idempotency-key-header) without a table: the key chooses the ids of what is made.
 
 The id of a new person comes from token and key, that of its record from the body too. A request that is sent again meets its own person in the
-database, in whatever process and after whatever crash, and is answered as the first was; there is no time after which it would be done twice.
+database, in whatever process and after whatever crash, and is answered as the first was, also when the person was erased since; there is no time after
+which it would be done twice.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from litestar import Request
 
 from armonika.trust import crypto
 from armonika.trust.vault import AsyncVault
-from armonika.trust.vault.errors import Duplicate, Undeclared
+from armonika.trust.vault.errors import Undeclared, VaultError
 from armonika.trust.vault.types import Created, NewRecord, SecretHash
 
 _PRINTABLE = frozenset(range(0x21, 0x7F)) | {0x20}
@@ -48,13 +49,16 @@ def chosen(new: NewRecord, secret: SecretHash, key: bytes | None, body: msgspec.
     return replace(new, new_subject=_id(place), new_record=_id(place + b"body" + crypto.sha256(whole)))
 
 
-async def before(vault: AsyncVault, secret: SecretHash, records: Sequence[NewRecord], key: bytes | None) -> list[Created]:
-    """What the first request with this key made. Raises Duplicate when there was none, KeyReused when it had another body."""
+async def before(
+    vault: AsyncVault, secret: SecretHash, records: Sequence[NewRecord], key: bytes | None, error: VaultError
+) -> list[Created]:
+    """What the first request with this key made, though `error` refused to make it again: a unique value is taken, by what it made itself; a person is
+    gone, whom it made. Raises `error` when there was none, KeyReused when it had another body."""
     made = []
     for new in records:
         number = await vault.made(secret, new.new_subject, new.new_record) if key and new.new_subject and new.new_record else None
         if number is None:
-            raise Duplicate("a value that must be unique is taken")
+            raise error
         if number < 0:
             raise KeyReused("this Idempotency-Key was used for another request: take a new one")
         assert new.new_subject is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
@@ -14,13 +14,15 @@ from litestar.datastructures import State
 from litestar.params import Parameter
 
 from armonika.doors.api import once
-from armonika.doors.api.conditions import seen, unconditional
+from armonika.doors.api.bodies import decoded
+from armonika.doors.api.conditions import known, seen, unconditional
 from armonika.doors.api.creations import Creations
 from armonika.doors.api.gather import Gatherer
-from armonika.doors.api.problems import NoToken
-from armonika.trust.vault import AsyncVault, secret_hash
-from armonika.trust.vault.errors import Duplicate, Refused, SessionEnded, VersionConflict
-from armonika.trust.vault.types import Ask, Created, Find, NewRecord, Record, SecretHash
+from armonika.doors.api.tokens import Tokens, token_of
+from armonika.trust.crypto import sha256
+from armonika.trust.vault import AsyncVault
+from armonika.trust.vault.errors import Duplicate, Refused, VersionConflict
+from armonika.trust.vault.types import Ask, Created, Find, NewRecord, Record
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern="^[a-z_][a-z0-9_-]*$")]
 Value = Annotated[str, msgspec.Meta(min_length=1, max_length=65536)]
@@ -114,23 +116,6 @@ class PolicyOut(msgspec.Struct):
 
 
 _ENCODE = msgspec.json.Encoder().encode
-_ALPHABET = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/=")
-
-
-def token_of(request: Request[Any, Any, Any]) -> SecretHash:
-    """The hash of the bearer token (RFC 6750: one header, scheme in any letter case). Raises SessionEnded."""
-    return token_from(request.headers.getall("authorization", []))
-
-
-def token_from(values: Sequence[str]) -> SecretHash:
-    """The hash of the token in the Authorization headers of a request. Raises NoToken, SessionEnded."""
-    if not values:
-        raise NoToken("no token")
-    if len(values) == 1:
-        scheme, _, token = values[0].partition(" ")
-        if scheme.lower() == "bearer" and 20 <= len(token) <= 200 and _ALPHABET.issuperset(token):
-            return secret_hash(token)
-    raise SessionEnded("no token of the right form")
 
 
 def shown(subject: UUID, records: Sequence[Record]) -> PersonOut:
@@ -160,14 +145,14 @@ NO_STORE = {"Cache-Control": "no-store"}
 
 
 @post("/v1/people", status_code=201, summary="Create a person")
-async def create_person(request: Request[Any, Any, State], data: CreatePerson, state: State) -> Response[bytes]:
+async def create_person(request: Request[Any, Any, State], body: bytes, state: State) -> Response[bytes]:
     """Stores a new person with one record. 409 when a unique value is taken.
 
     With an `Idempotency-Key` the same request may be sent again: it makes nobody twice and gets the first answer; another body under the same key
     is 422.
     """
     vault: AsyncVault = state.vault
-    secret = token_of(request)
+    secret, data = token_of(request), decoded(body, CreatePerson)
     key = once.key_of(request)
     new = once.chosen(
         NewRecord(data.dataset, data.values, "organisation", kind="customer_user", org=data.organisation), secret, key, data
@@ -175,8 +160,8 @@ async def create_person(request: Request[Any, Any, State], data: CreatePerson, s
     creations: Creations = state.creations
     try:
         made = await creations.create(secret, data.purpose, data.reason, data.reference, new)
-    except Duplicate:
-        (made,) = await once.before(vault, secret, [new], key)
+    except (Duplicate, Refused) as error:
+        (made,) = await once.before(vault, secret, [new], key, error)
     return person_made(made)
 
 
@@ -203,9 +188,11 @@ async def read_person(
 
 
 @patch("/v1/people/{person:uuid}", summary="Correct a person's record")
-async def correct_person(request: Request[Any, Any, State], person: UUID, data: CorrectPerson, state: State) -> Response[bytes]:
-    """Corrects values of one record. 409 when a unique value is taken; 412 when a value changed since the read whose ETag is sent as If-Match."""
+async def correct_person(request: Request[Any, Any, State], person: UUID, body: bytes, state: State) -> Response[bytes]:
+    """Corrects values of one record. 409 when a unique value is taken; 412 when a value changed since the read whose ETag is sent as If-Match, or when
+    it is still that of the read whose ETag is sent as If-None-Match."""
     vault: AsyncVault = state.vault
+    data = decoded(body, CorrectPerson)
     correct = partial(
         vault.correct,
         token_of(request),
@@ -219,6 +206,11 @@ async def correct_person(request: Request[Any, Any, State], person: UUID, data: 
         origin="organisation",
     )
     alternatives = seen(request.headers.getall("if-match", []), data.record, data.values)
+    unlike = known(request.headers.getall("if-none-match", []), data.record, data.values)
+    if unlike is None:
+        alternatives = [dict.fromkeys(data.values, -1)]
+    elif unlike:
+        correct = partial(correct, unlike=unlike)
     *others, last = (None,) if alternatives is None else alternatives
     for expected in others:
         with contextlib.suppress(VersionConflict):
@@ -233,38 +225,43 @@ async def correct_person(request: Request[Any, Any, State], person: UUID, data: 
 async def erase_person(
     request: Request[Any, Any, State], person: UUID, state: State, purpose: Annotated[str, Parameter(max_length=64)], reason: Annotated[str, Parameter(max_length=64)],
 ) -> Response[bytes]:  # fmt: skip
-    """Destroys the keys and records of a person. 404 when there is nobody; 412 for an If-Match other than `*`, for a person as a whole has no version."""
+    """Destroys the keys and records of a person. 404 when there is nobody; 412 for a condition other than `If-Match: *`: a person as a whole has no version."""
     vault: AsyncVault = state.vault
     secret = token_of(request)
-    unconditional(request.headers.getall("if-match", []))
+    conditions = [request.headers.getall(name, []) for name in ("if-match", "if-none-match")]
+    if any(conditions):
+        tokens: Tokens = state.tokens
+        await tokens.check(secret)
+    unconditional(*conditions)
     ((_, entry, erased, kept),) = await vault.erase(secret, [person], purpose, reason)
     return Response(_ENCODE(Done(entry, erased, kept)), media_type="application/json", headers=NO_STORE)
 
 
 @put("/v1/people/{person:uuid}/restriction", status_code=200, summary="Restrict the processing of a person")
-async def restrict_person(request: Request[Any, Any, State], person: UUID, data: Use, state: State) -> Response[bytes]:
+async def restrict_person(request: Request[Any, Any, State], person: UUID, body: bytes, state: State) -> Response[bytes]:
     """From now on only the purposes that the policy leaves may read this person."""
-    return await _restriction(request, person, data, state, True)
+    return await _restriction(request, person, decoded(body, Use), state, True)
 
 
 @post("/v1/people/{person:uuid}/restriction/lift", status_code=200, summary="Lift the restriction")
-async def lift_restriction(request: Request[Any, Any, State], person: UUID, data: Use, state: State) -> Response[bytes]:
+async def lift_restriction(request: Request[Any, Any, State], person: UUID, body: bytes, state: State) -> Response[bytes]:
     """Ends the restriction."""
-    return await _restriction(request, person, data, state, False)
+    return await _restriction(request, person, decoded(body, Use), state, False)
 
 
 async def _restriction(request: Request[Any, Any, State], person: UUID, data: Use, state: State, on: bool) -> Response[bytes]:
     vault: AsyncVault = state.vault
     secret = token_of(request)
-    unconditional(request.headers.getall("if-match", []))
+    unconditional(request.headers.getall("if-match", []), request.headers.getall("if-none-match", []))
     number = await vault.restrict(secret, person, on, data.purpose, data.reason, data.reference)
     return Response(_ENCODE(Done(number)), media_type="application/json", headers=NO_STORE)
 
 
 @post("/v1/lookups", status_code=200, summary="Find a person by exact e-mail")
-async def look_up(request: Request[Any, Any, State], data: LookUp, state: State) -> Response[bytes]:
+async def look_up(request: Request[Any, Any, State], body: bytes, state: State) -> Response[bytes]:
     """The person with exactly this address, in any letter case, or an empty list. Audited either way."""
     gatherer: Gatherer[Find] = state.finder
+    data = decoded(body, LookUp)
     records = await gatherer.read(
         Find(token_of(request), data.dataset, "email", data.email, data.fields, data.purpose, data.reason, data.reference)
     )
@@ -273,20 +270,21 @@ async def look_up(request: Request[Any, Any, State], data: LookUp, state: State)
 
 
 @get("/v1/policy", summary="The policy in force")
-async def policy(state: State) -> PolicyOut:
+async def policy(state: State) -> Response[bytes]:
     """Version, hash, and the names that may be used. No token is needed."""
     vault: AsyncVault = state.vault
     catalogue = await vault.catalogue()
     datasets = {dataset.name: sorted(dataset.ordinals, key=dataset.ordinals.__getitem__) for dataset in catalogue.by_id.values()}
-    return PolicyOut(catalogue.version, catalogue.sha256, datasets, catalogue.purposes(), catalogue.reasons())
+    body = _ENCODE(PolicyOut(catalogue.version, catalogue.sha256, datasets, catalogue.purposes(), catalogue.reasons()))
+    return Response(body, media_type="application/json", headers={"Cache-Control": "no-cache", "ETag": f'"{sha256(body).hex()}"'})
 
 
 @get("/healthz", include_in_schema=False)
-async def healthz(state: State) -> Literal["ok"]:
+async def healthz(state: State) -> Response[bytes]:
     """Whether this door reaches its vault."""
     vault: AsyncVault = state.vault
     await vault.catalogue()
-    return "ok"
+    return Response(b"ok", media_type="text/plain", headers=NO_STORE)
 
 
 HANDLERS = [create_person, read_person, correct_person, erase_person, restrict_person, lift_restriction, look_up, policy, healthz]

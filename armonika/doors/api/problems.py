@@ -14,15 +14,16 @@ from armonika.trust.vault.errors import Forbidden, Refused, SessionEnded, Thrott
 
 log = logging.getLogger("armonika.api")
 _TITLES = {
-    400: "The request cannot be read", 401: "Sign in again", 403: "Not allowed", 404: "There is nothing here", 405: "Not done this way here", 406: "Not in that form",
+    400: "The request cannot be read", 401: "Sign in again", 403: "Not allowed", 404: "There is nothing here", 405: "Not done this way here", 408: "Too slow",
     409: "Taken", 412: "Changed meanwhile", 413: "Too large", 415: "Send JSON", 422: "A value cannot be used", 423: "Restricted", 428: "Say which version you saw",
     429: "Too many in this time", 500: "Something failed on our side", 503: "Not available for a moment",
 }  # fmt: skip
 _DETAILS = {
     400: "Send valid JSON of the documented form, with declared fields only.", 401: "Send a living token as `Authorization: Bearer …`.",
     404: "Unknown, erased and other organisations' ids look the same. Check the id and the address.", 405: "See the Allow header and /schema.",
-    413: "A request has at most 1 MiB, a value at most 64 KiB.", 415: "Set `Content-Type: application/json`.",
-    422: "Check names and values against /v1/policy.", 500: "Nothing half done was kept. Try again.", 503: "Nothing was lost. Try again in a moment.",
+    408: "A body must arrive within 20 seconds. Send it again.", 413: "A request has at most 1 MiB, a value at most 64 KiB.", 415: "Set `Content-Type: application/json`.",
+    409: "A value that must be unique is taken.", 412: "Read again, decide again.", 422: "Check names and values against /v1/policy.",
+    423: "The processing of this person is restricted.", 429: "Wait as long as Retry-After says.", 500: "Nothing half done was kept. Try again.", 503: "Nothing was lost. Try again in a moment.",
 }  # fmt: skip
 
 
@@ -54,9 +55,11 @@ def document(status: int, code: str, detail: str | None = None, members: dict[st
     return msgspec.json.encode(content)
 
 
-def problem(status: int, code: str, detail: str | None = None, headers: dict[str, str] | None = None) -> Response[bytes]:
-    """One problem as an answer."""
-    return Response(document(status, code, detail), status_code=status, media_type="application/problem+json", headers=headers)
+def problem(status: int, code: str, headers: dict[str, str] | None = None) -> Response[bytes]:
+    """One problem as an answer. No cache keeps it: a 404 may be kept by any that is not told otherwise (RFC 9110 §15.5.5), and what is not there yet is
+    there a second later."""
+    kept = (headers or {}) | {"Cache-Control": "no-store"}
+    return Response(document(status, code), status_code=status, media_type="application/problem+json", headers=kept)
 
 
 def content_of(error: VaultError) -> tuple[int, bytes, dict[str, str]]:
@@ -78,10 +81,14 @@ def content_of(error: VaultError) -> tuple[int, bytes, dict[str, str]]:
 
 async def send_problem(send: Send, status: int, body: bytes, more: dict[str, str]) -> None:
     """One problem as a whole answer of an ASGI application that asked no framework; `more` are further headers."""
-    named = more | {"content-type": "application/problem+json", "cache-control": "no-store", "content-length": str(len(body))}
-    headers = [(name.lower().encode(), value.encode()) for name, value in named.items()]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.start", "status": status, "headers": headers_of(body, more)})
     await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def headers_of(body: bytes, more: dict[str, str]) -> list[tuple[bytes, bytes]]:
+    """The header fields of a problem as an ASGI application sends them."""
+    named = more | {"content-type": "application/problem+json", "cache-control": "no-store", "content-length": str(len(body))}
+    return [(name.lower().encode(), value.encode()) for name, value in named.items()]
 
 
 def of_vault(request: Request[Any, Any, Any], error: VaultError) -> Response[bytes]:
@@ -94,9 +101,9 @@ def of_vault(request: Request[Any, Any, Any], error: VaultError) -> Response[byt
 
 def of_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     """An error of the framework: unreadable body, unknown path, wrong method."""
-    headers = {name: value for name, value in (error.headers or {}).items() if name.lower() == "allow"}
-    # A 404 may be kept by any cache that is not told otherwise (RFC 9110 §15.5.5), and a tile that is not there yet is there a second later.
-    return problem(error.status_code, "http", None, headers | {"Cache-Control": "no-store"})
+    told = ("accept", "accept-encoding", "allow", "connection")
+    headers = {name: value for name, value in (error.headers or {}).items() if name.lower() in told}
+    return problem(error.status_code, "http", headers)
 
 
 def of_any(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -9,6 +10,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 import asyncpg
 
@@ -16,11 +18,13 @@ from armonika.trust.keys.credentials import Credentials
 from armonika.trust.vault import codec
 from armonika.trust.vault.catalogue import Catalogue
 from armonika.trust.vault.envelope import Envelope
-from armonika.trust.vault.errors import Forbidden, KeysChanged, KeyUnavailable, Refused, Unavailable, VaultError
+from armonika.trust.vault.errors import Forbidden, KeysChanged, KeyUnavailable, Refused, Unavailable, VaultError, VersionConflict
 from armonika.trust.vault.reader import CATALOGUE_SECONDS, KEY_CHANGES, secret_hash
 from armonika.trust.vault.server import asyncpg_address
 from armonika.trust.vault.types import Actor, Ask, Created, Find, NewRecord, Origin, Outcome, Record, SecretHash
 
+OVERTAKEN = 16
+"""How often a correction that expects no version may be overtaken by others."""
 T = TypeVar("T")
 A = TypeVar("A", Ask, Find)
 
@@ -36,6 +40,7 @@ class AsyncVault:
         self._pool = pool
         self._envelope = Envelope(credentials)
         self._known: tuple[float, Catalogue] | None = None
+        self._turns: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
         self.service = secret_hash(credentials.service_secret)
 
     @classmethod
@@ -94,6 +99,11 @@ class AsyncVault:
     async def whoami(self, secret: SecretHash) -> Actor:
         """Who the secret proves. Raises SessionEnded."""
         return Actor(*(await self._rows(codec.WHOAMI, [secret]))[0])
+
+    async def living(self, secrets: Sequence[SecretHash]) -> frozenset[SecretHash]:
+        """Those of the secrets that prove somebody at this door now."""
+        (row,) = await self._rows("SELECT vault.living($1::bytea[])", [list(secrets)])
+        return frozenset(row[0])
 
     async def read_many(self, asks: Sequence[Ask]) -> list[Outcome]:
         """One ask and one take for all; actors may differ; each item has its own records or error."""
@@ -188,10 +198,15 @@ class AsyncVault:
 
     async def correct(self, secret: SecretHash, subject: UUID, record: UUID, changes: Mapping[str, str], purpose: str, reason: str,
                       reference: str | None = None, *, dataset: str = "account", expected: Mapping[str, int] | None = None,
-                      origin: Origin = "subject") -> int:  # fmt: skip
-        """Corrects fields of a record; see `Vault.correct`."""
+                      unlike: Sequence[Mapping[str, int]] = (), origin: Origin = "subject") -> int:  # fmt: skip
+        """Corrects fields of a record; see `Vault.correct`. Raises VersionConflict too when all changed fields are still of versions that `unlike` names.
+
+        Who expects nothing is not told of a version: when another correction comes first, this one follows it.
+        """
+        unchanged = False
 
         async def work() -> int:
+            nonlocal unchanged
             catalogue = await self.catalogue()
             declared = catalogue.dataset(dataset)
             columns, _, errors = codec.ask_parameters(
@@ -205,6 +220,9 @@ class AsyncVault:
             rows = await self._rows(codec.TAKE, [[secret], [answer[0]], [1]])
             if len(rows) != 1:
                 raise codec.verdict_error(3)
+            unchanged = any(codec.versions_taken(declared, rows[0], changes) == dict(one) for one in unlike)
+            if unchanged:
+                raise VersionConflict("the value is still that of the version named")
             parameters = codec.correct_parameters(
                 catalogue,
                 self._envelope,
@@ -222,7 +240,17 @@ class AsyncVault:
             )
             return int((await self._rows(codec.CORRECT, parameters))[0][0])
 
-        return await self._again(work)
+        if expected is not None:
+            return await self._again(work)
+        # One at a time here, so that many do not overtake each other for ever; another process still may.
+        async with self._turns.setdefault(record, asyncio.Lock()):
+            for _ in range(OVERTAKEN):
+                try:
+                    return await self._again(work)
+                except VersionConflict:
+                    if unchanged:
+                        raise
+        raise Unavailable("others correct the same value again and again; try again in a moment")
 
     async def made(self, secret: SecretHash, subject: UUID, record: UUID) -> int | None:
         """The entry with which this actor made this record; -1 when it made the person with another record; None when it made neither."""

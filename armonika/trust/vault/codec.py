@@ -258,12 +258,17 @@ def create_parameters(catalogue: Catalogue, envelope: Envelope, secret: bytes, p
     return parameters, made
 
 
+def versions_taken(dataset: Dataset, taken: Sequence[Any], changes: Mapping[str, str]) -> dict[str, int]:
+    """The versions that the changed fields have in the row that the release of the key gave; 0 for what is absent."""
+    fields, versions = taken[7], taken[8]
+    return {name: versions[o - 1] if fields >> (o - 1) & 1 else 0 for name, o in dataset.ordinals.items() if name in changes}
+
+
 def correct_parameters(catalogue: Catalogue, envelope: Envelope, dataset: Dataset, taken: Sequence[Any], secret: bytes, subject: UUID, record: UUID,
     changes: Mapping[str, str], purpose: str, reason: str, reference: str | None, expected: Mapping[str, int] | None, origin: Origin) -> list[Any]:  # fmt: skip
     """Parameters of `CORRECT`, from the row that the release of the key gave. Without `expected` the versions just taken are expected."""
-    _, _, _, _, kind, epoch, wrapped, fields, versions, _ = taken
-    present = {name: versions[o - 1] if fields >> (o - 1) & 1 else 0 for name, o in dataset.ordinals.items() if name in changes}
-    wanted = present if expected is None else expected
+    _, _, _, _, kind, epoch, wrapped, _, _, _ = taken
+    wanted = versions_taken(dataset, taken, changes) if expected is None else expected
     changed = {name: (wanted.get(name, 0), value) for name, value in changes.items()}
     ordinals, seen, ciphertexts, lookups = envelope.reseal(dataset, subject, record, kind, epoch, wrapped, changed)
     columns: list[list[Any]] = [list(column) for column in zip(*lookups, strict=True)] if lookups else [[], [], []]

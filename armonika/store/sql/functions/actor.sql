@@ -1,4 +1,4 @@
--- Who acts, from where. Internal: no door may call these.
+-- Who acts, from where. Internal: no door may call these but `living`.
 
 -- Whatever serves people plans for no values (`force_generic_plan`): any role may have plans printed (`debug_print_plan`), and one made for the values at hand
 -- holds as constants what the function read for itself: the ciphertexts of a whole record, to whoever corrects one field of it and rolls back.
@@ -31,7 +31,16 @@ BEGIN
     RETURN s;
 END $$;
 
--- The same, also where the second factor is still missing.
+-- Those of the secrets behind which `actor` finds somebody: whose request's body a door reads at all. Everything that is then done asks `actor` again.
+CREATE OR REPLACE FUNCTION vault.living(secrets bytea[]) RETURNS bytea[] LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+SET search_path = pg_catalog, vault, pg_temp AS $$
+BEGIN
+    RETURN coalesce((SELECT array_agg(x.secret_hash) FROM vault.session x WHERE x.secret_hash = ANY (secrets) AND x.revoked_at IS NULL AND x.door = vault.door()
+        AND x.expires_at > clock_timestamp() AND x.created_at <= clock_timestamp() + interval '5 seconds'
+        AND x.usable), '{}');
+END $$;
+
+-- The same as `actor`, also where the second factor is still missing.
 CREATE OR REPLACE FUNCTION vault.signed_in(secret bytea) RETURNS vault.session LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
 DECLARE s vault.session;
 BEGIN

@@ -9,7 +9,7 @@ INSERT INTO door_grant VALUES
     ('create', '{site,console,api,verifier}'), ('correct', '{site,console,api,verifier}'), ('erase', '{site,console,api,worker,verifier}'), ('erase_records', '{console,api,worker,verifier}'),
     ('restrict', '{site,console,api,verifier}'), ('note_refusal', '{site,console,api,worker,verifier}'),
     ('consult', '{site,console,api,verifier}'), ('describe', '{site,console,api,verifier}'), ('accesses', '{site,console,api,verifier}'),
-    ('access_entry', '{site,console,api,verifier}'), ('made', '{api}'),
+    ('access_entry', '{site,console,api,verifier}'), ('made', '{api}'), ('living', '{api}'),
     ('sign_in_salt', '{site,console,verifier}'), ('sign_in', '{site,console,verifier}'), ('whoami', '{site,console,api,worker,verifier}'),
     ('sign_out', '{site,console,verifier}'), ('own_salt', '{site,console,verifier}'), ('prove_again', '{site,console,verifier}'),
     ('set_first_credential', '{site,console,verifier}'),
