@@ -85,7 +85,6 @@ class Metered:
                     *message["headers"],
                     (b"ratelimit-policy", meter.policy),
                     (b"ratelimit", meter.state(caller)),
-                    (b"x-content-type-options", b"nosniff"),
                 ]
             await send(message)
 
