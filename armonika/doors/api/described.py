@@ -91,9 +91,9 @@ _PARAMETERS = {
         ("create_person", "create_people"), {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
         "The same request under the same key is done once (draft-ietf-httpapi-idempotency-key-header).",
     ),
-    "If-Match": (("correct_person",), {"type": "string", "minLength": 1}, "The ETag of the read that is corrected, a list of such, or `*` (RFC 9110 §13.1.1)."),
+    "If-Match": (("correct_person",), {"type": "string"}, "The ETag of the read that is corrected, a list of such, or `*` (RFC 9110 §13.1.1)."),
     "If-None-Match": (
-        ("correct_person", "read_person", "policy", "log_file"), {"type": "string", "minLength": 1},
+        ("correct_person", "read_person", "policy", "log_file"), {"type": "string"},
         "ETags of reads, or `*`: a read of the same is answered 304, a correction of the same 412 (RFC 9110 §13.1.2).",
     ),
 }  # fmt: skip
