@@ -50,6 +50,6 @@ def test_every_kind_of_answer_has_them(api: httpx.Client) -> None:  # noqa: F811
         assert answer.headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
         assert answer.headers["referrer-policy"] == "no-referrer"
         # Nothing personal: kept, but asked for again each time.
-        asked_again = answer.url.path.startswith("/log/") or answer.url.path == "/v1/policy" and answer.status_code == 200
+        asked_again = answer.url.path.startswith("/log/") or (answer.url.path == "/v1/policy" and answer.status_code == 200)
         assert answer.headers["cache-control"] == ("no-cache" if asked_again else "no-store")
         assert "access-control-allow-origin" not in answer.headers

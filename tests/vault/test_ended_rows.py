@@ -96,17 +96,27 @@ def test_one_record_ends_again_alone(stage: Stage) -> None:
         assert person(stage, made.subject) == ("active", True, []), "a tombstone comes with the line of the person"
 
 
+@pytest.mark.parametrize("accounts", [True, False])
 @pytest.mark.parametrize(("gone", "kept", "left"), [(2, 0, 0), (1, 1, 2), (None, None, 2)])
-def test_a_person_ends_again_with_what_the_law_keeps(stage: Stage, gone: int | None, kept: int | None, left: int) -> None:
+def test_a_person_ends_again_with_what_the_law_keeps(
+    stage: Stage, gone: int | None, kept: int | None, left: int, accounts: bool
+) -> None:
     made, other = furnished(stage, uuid4()), furnished(stage, uuid4())
     with undone(stage):
         record(stage, made.subject)
         untouched = dependents(stage, other.subject)
+        if not accounts:
+            rows(stage, "UPDATE vault.lookup SET sole = false WHERE subject_id = %s", made.subject)
         assert again(stage, made.subject, None, gone, kept, of=None, epoch=None)
         assert ended(stage, made.subject) == [(NUMBER, THEN, None, None, None, 17, True, gone, kept)]
         assert dependents(stage, made.subject)[0] == left
-        assert dependents(stage, made.subject)[3:] == (0, 0, 1), "nobody signs in as this person; the service session stays"
-        assert person(stage, made.subject) == (("restricted", True, []) if left else ("erased", False, [(THEN, 17, 2)]))
+        stays = accounts and left > 0
+        assert dependents(stage, made.subject)[3:] == ((1, 1, 2) if stays else (0, 0, 1)), (
+            "the service session stays; who keeps the account, signed in"
+        )
+        assert person(stage, made.subject) == (
+            ("active" if stays else "restricted", True, []) if left else ("erased", False, [(THEN, 17, 2)])
+        )
         assert not again(stage, made.subject, None, gone, kept)
         assert (dependents(stage, other.subject), person(stage, other.subject)) == (untouched, ("active", True, []))
         assert again(stage, other.subject, None, None, 0, number=NUMBER + 1)

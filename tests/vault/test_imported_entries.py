@@ -95,7 +95,12 @@ def test_entries_come_back_at_the_end_of_the_tree_alone_and_under_a_policy_that_
         was = rows(stage, shown, kept)
         rows(stage, "SET LOCAL session_replication_role = replica")
         rows(stage, "DELETE FROM vault.leaf WHERE audit_id = %s", kept)
-        assert rows(stage, IMPORT, size, json.dumps([given[0] | {"audit_id": kept}]), hashes[:1]) == [(size + 1,)]
+        assert refused(stage, IMPORT, size, json.dumps([given[0] | {"audit_id": kept}]), hashes[:1]) == "AR409", (
+            "another of its number"
+        )
+        assert rows(stage, IMPORT, size, json.dumps([given[0] | {"audit_id": kept, "at": was[0][0]["at"]}]), hashes[:1]) == [
+            (size + 1,)
+        ]
         assert rows(stage, shown, kept) == was
 
 

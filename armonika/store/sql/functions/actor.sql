@@ -33,7 +33,7 @@ END $$;
 
 -- Those of the secrets behind which `actor` finds somebody: whose request's body a door reads at all. Everything that is then done asks `actor` again.
 CREATE OR REPLACE FUNCTION vault.living(secrets bytea[]) RETURNS bytea[] LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE
-SET search_path = pg_catalog, vault, pg_temp AS $$
+SET search_path = pg_catalog, vault, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
     RETURN coalesce((SELECT array_agg(x.secret_hash) FROM vault.session x WHERE x.secret_hash = ANY (secrets) AND x.revoked_at IS NULL AND x.door = vault.door()
         AND x.expires_at > clock_timestamp() AND x.created_at <= clock_timestamp() + interval '5 seconds'
