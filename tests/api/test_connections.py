@@ -123,6 +123,6 @@ def test_one_peer_that_holds_all_it_can_does_not_shut_the_others_out(live: Live)
 def test_a_head_that_fits_in_no_buffer_is_refused(live: Live) -> None:
     with socket.create_connection(("localhost", live.port + 2), timeout=10) as wire:
         with contextlib.suppress(OSError):
-            wire.sendall(b"GET /v1/policy HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 200_000 + b"\r\n\r\n")
+            wire.sendall(b"GET /v1/policy HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 4_000_000 + b"\r\n\r\n")
         with contextlib.suppress(OSError):
             assert status(wire.recv(65536)) == 431
