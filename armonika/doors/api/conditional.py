@@ -10,7 +10,7 @@ from typing import Any
 
 from litestar.types import ASGIApp, Receive, Send
 
-from armonika.doors.api.conditions import tags_of
+from armonika.doors.api.conditions import any_of, tags_of
 from armonika.doors.api.problems import document, headers_of
 
 
@@ -53,6 +53,4 @@ class Conditional:
 
 def _matches(headers: list[str], etag: str, weakly: bool) -> bool:
     """Whether a condition names the representation with this ETag; `*` names any."""
-    if [header.strip() for header in headers] == ["*"]:
-        return True
-    return any(f'"{tag}"' == etag for weak, tag in tags_of(headers) if weakly or not weak)
+    return any_of(headers) or any(f'"{tag}"' == etag for weak, tag in tags_of(headers) if weakly or not weak)

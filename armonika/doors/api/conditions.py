@@ -22,7 +22,7 @@ def seen(headers: Sequence[str], record: UUID, changes: Mapping[str, str]) -> li
 
     A field that the read did not cover counts as absent then: version 0. Weak tags never match (§8.8.3.2).
     """
-    if not headers or _any(headers):
+    if not headers or any_of(headers):
         return None
     found = _versions([tag for weak, tag in tags_of(headers) if not weak], record, changes)
     if len(found) > MOST_SEEN:
@@ -36,13 +36,13 @@ def known(headers: Sequence[str], record: UUID, changes: Mapping[str, str]) -> l
     if not headers:
         return []
     tags = [tag for _, tag in tags_of(headers)]
-    return None if _any(headers) or not tags else _versions(tags, record, changes)
+    return None if any_of(headers) or not tags else _versions(tags, record, changes)
 
 
 def unconditional(matching: Sequence[str], unlike: Sequence[str]) -> None:
     """For what has no version of its own. Raises VersionConflict for any If-Match but `*`, which cannot hold, and for any If-None-Match: `*` cannot
     hold for what is there, and tags cannot be compared. What they guard must not be done."""
-    if unlike or (matching and not _any(matching)):
+    if unlike or (matching and not any_of(matching)):
         raise VersionConflict("this operation has no version to compare: send no condition, or `If-Match: *`")
 
 
@@ -60,7 +60,8 @@ def tags_of(headers: Sequence[str]) -> list[tuple[bool, str]]:
     return tags
 
 
-def _any(headers: Sequence[str]) -> bool:
+def any_of(headers: Sequence[str]) -> bool:
+    """Whether a condition is `*`, which any representation meets."""
     return [header.strip() for header in headers] == ["*"]
 
 

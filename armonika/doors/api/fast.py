@@ -12,9 +12,9 @@ import msgspec
 from litestar.types import ASGIApp, Receive, Send
 
 from armonika.doors.api.gather import Gatherer
-from armonika.doors.api.meter import SECRET, token_in
 from armonika.doors.api.people import PersonOut, etag, shown
 from armonika.doors.api.problems import content_of
+from armonika.doors.api.tokens import token_in
 from armonika.trust.vault.errors import Refused, VaultError
 from armonika.trust.vault.types import Ask
 
@@ -62,7 +62,7 @@ class FastRead:
         gatherer: Gatherer[Ask] = self._state.gatherer
         headers = [(b"cache-control", b"no-store")]
         try:
-            secret = scope.get(SECRET) or token_in(scope)
+            secret = token_in(scope)
             records = await gatherer.read(
                 Ask(secret, person, asked["dataset"], asked["fields"].split(","), asked["purpose"], asked["reason"])
             )

@@ -1,4 +1,4 @@
-"""Reads (and look-ups) that arrive together share one ask and one take. An item's failure is its own; a full queue refuses at once."""
+"""Reads, look-ups and questions about tokens that arrive together share one call of the store. An item's failure is its own; a full queue refuses at once."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
 from armonika.trust.vault.errors import Unavailable, VaultError
-from armonika.trust.vault.types import Ask, Find, Outcome, Record
+from armonika.trust.vault.types import Ask, Find, Outcome, Record, SecretHash
 
 MOST = 256
 WAITING = 4096
-A = TypeVar("A", Ask, Find)
+A = TypeVar("A", Ask, Find, SecretHash)
 ReadMany = Callable[[Sequence[A]], Awaitable[list[Outcome]]]
 
 

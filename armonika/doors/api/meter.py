@@ -1,5 +1,4 @@
-"""How much each token may ask: counted before anything else is done, told in every answer. No answer is guessed to be of another type
-than it says (WHATWG Fetch §3.6).
+"""How much each token may ask: counted before anything else is done, told in every answer.
 
 `RateLimit-Policy` and `RateLimit` are those of draft-ietf-httpapi-ratelimit-headers-10. Counts live in this process's memory, which is the only one that
 serves the API: they begin anew with it. Whatever has no token of the right form shares one count, and every unknown token has its own, as a known
@@ -18,15 +17,13 @@ from litestar import Request
 from litestar.types import ASGIApp, Receive, Send
 
 from armonika.doors.api.problems import QuotaExceeded, TooManyItems, content_of, send_problem
-from armonika.doors.api.tokens import token_from
+from armonika.doors.api.tokens import token_in
 from armonika.rules.rate import SECOND, Rate, charge, next_unit, remaining, wait
 from armonika.trust.vault.errors import SessionEnded, VaultError
-from armonika.trust.vault.types import SecretHash
 
 POLICY = "default"
 MOST = 65536
 """Callers that are counted at a time. The one that asked least recently is forgotten first, and has its whole quota again."""
-SECRET = "armonika.secret"  # noqa: S105 (a name)
 _CHARGE = "armonika.charge"
 _NOBODY = b""
 
@@ -77,7 +74,7 @@ class Metered:
             return
         meter, caller = self._meter, _NOBODY
         with contextlib.suppress(SessionEnded):
-            caller = scope[SECRET] = token_in(scope)
+            caller = token_in(scope)
 
         async def told(message: Any) -> None:
             if message["type"] == "http.response.start":
@@ -96,11 +93,6 @@ class Metered:
             return
         scope[_CHARGE] = lambda items: meter.charge(caller, items - 1, counted=1)
         await self._following(scope, receive, told)
-
-
-def token_in(scope: Any) -> SecretHash:
-    """The hash of the token that came with a request. Raises NoToken, SessionEnded."""
-    return token_from([value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"])
 
 
 def count_items(request: Request[Any, Any, Any], items: int) -> None:

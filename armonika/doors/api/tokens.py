@@ -5,26 +5,35 @@ What is done is decided by the store again, in the transaction that does it: a t
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from litestar import Request
 
+from armonika.doors.api.gather import Gatherer
 from armonika.doors.api.problems import NoToken
 from armonika.trust.vault import secret_hash
-from armonika.trust.vault.errors import SessionEnded, Unavailable, VaultError
-from armonika.trust.vault.types import SecretHash
+from armonika.trust.vault.errors import SessionEnded
+from armonika.trust.vault.types import Outcome, SecretHash
 
-MOST = 256
-WAITING = 4096
+SECRET = "armonika.secret"  # noqa: S105 (a name)
 _ALPHABET = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/=")
 Living = Callable[[Sequence[SecretHash]], Awaitable[frozenset[SecretHash]]]
 
 
 def token_of(request: Request[Any, Any, Any]) -> SecretHash:
-    """The hash of the bearer token (RFC 6750: one header, scheme in any letter case). Raises SessionEnded."""
-    return token_from(request.headers.getall("authorization", []))
+    """The hash of the bearer token (RFC 6750: one header, scheme in any letter case). Raises NoToken, SessionEnded."""
+    return token_in(request.scope)
+
+
+def token_in(scope: Any) -> SecretHash:
+    """The hash of the token that came with a request, made once and kept in its scope. Raises NoToken, SessionEnded."""
+    held: SecretHash | None = scope.get(SECRET)
+    if held is None:
+        held = scope[SECRET] = token_from(
+            [value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"]
+        )
+    return held
 
 
 def token_from(values: Sequence[str]) -> SecretHash:
@@ -41,39 +50,17 @@ def token_from(values: Sequence[str]) -> SecretHash:
 class Tokens:
     """Questions that arrive together are one question to the store; nothing is remembered."""
 
-    def __init__(self, living: Living, lanes: int = 2) -> None:
-        self._living, self._lanes = living, lanes
-        self._waiting: list[tuple[SecretHash, asyncio.Future[bool]]] = []
-        self._running: set[asyncio.Task[None]] = set()
+    def __init__(self, living: Living) -> None:
+        self._living = living
+        self._gathered: Gatherer[SecretHash] = Gatherer(self._answered)
 
     async def check(self, secret: SecretHash) -> None:
         """Raises SessionEnded when the token does not live, Unavailable when the store does not answer."""
-        if len(self._waiting) >= WAITING:
-            raise Unavailable("too many requests wait; try again in a moment")
-        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._waiting.append((secret, future))
-        if len(self._running) < self._lanes:
-            task = asyncio.create_task(self._lane())
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
-        if not await future:
-            raise SessionEnded("the token is unknown or has ended")
+        await self._gathered.read(secret)
 
-    async def _lane(self) -> None:
-        await asyncio.sleep(0)
-        while self._waiting:
-            batch, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
-            alive: frozenset[SecretHash] = frozenset()
-            failed: VaultError | None = Unavailable("the store does not answer now; try again in a moment")
-            try:
-                alive, failed = await self._living(list({secret for secret, future in batch if not future.done()})), None
-            except VaultError as error:
-                failed = error
-            finally:
-                for secret, future in batch:
-                    if future.done():
-                        continue
-                    if failed is None:
-                        future.set_result(secret in alive)
-                    else:
-                        future.set_exception(failed)
+    async def _answered(self, secrets: Sequence[SecretHash]) -> list[Outcome]:
+        alive = await self._living(list(set(secrets)))
+        return [
+            Outcome() if secret in alive else Outcome(error=SessionEnded("the token is unknown or has ended"))
+            for secret in secrets
+        ]
