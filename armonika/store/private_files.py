@@ -46,12 +46,21 @@ def _sweep(path: Path) -> None:
     """Removes what processes that were killed while they wrote `path` left beside it: an old key must not outlive its end there. One with the number of this
     process is such a one too: in a container the numbers come again."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
-        number = left.name.rpartition(".")[2]
-        if number.isdigit() and (int(number) == os.getpid() or not Path(f"/proc/{number}").exists()):
+        if _orphaned(left) or left.name.endswith(f".{os.getpid()}"):
             with contextlib.suppress(OSError):
-                left.chmod(0o600)
-                with overwrite(left):
-                    left.unlink()
+                _remove(left)
+
+
+def _orphaned(temporary: Path) -> bool:
+    """Whether the process that wrote a temporary file is gone."""
+    number = temporary.name.rpartition(".")[2]
+    return number.isdigit() and not Path("/proc", number).exists()
+
+
+def _remove(temporary: Path) -> None:
+    temporary.chmod(0o600)
+    with overwrite(temporary):
+        temporary.unlink()
 
 
 def read_private(path: Path) -> bytes:
@@ -74,10 +83,8 @@ def sweep(folder: Path) -> int:
     """Removes temporary files that a killed process left in `folder`, overwritten first: they may hold a key that ends elsewhere. Returns how many."""
     gone = 0
     for path in folder.glob(".*.*"):
-        number = path.name.rpartition(".")[2]
-        if number.isdigit() and not Path("/proc", number).exists() and path.is_file():
-            with overwrite(path):
-                path.unlink()
+        if _orphaned(path) and path.is_file():
+            _remove(path)
             gone += 1
     return gone
 

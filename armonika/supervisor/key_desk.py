@@ -182,7 +182,7 @@ class KeyDesk:
         check_clock(self._dsn)
         ring = self.sync()
         copies = self._policy.copies
-        self.expire()
+        self._expire()
         rotate, destroy = ring.epochs.due(self._clock(), timedelta(days=copies.epoch_days), timedelta(days=copies.keep_days))
         for name, number in destroy:
             self.destroy(name, number, "the last backup that needed it ended")
@@ -193,6 +193,9 @@ class KeyDesk:
     def expire(self) -> list[str]:
         """Removes backups that the policy no longer keeps. Returns what is gone. Raises KeyDeskError as `tend` does."""
         check_clock(self._dsn)
+        return self._expire()
+
+    def _expire(self) -> list[str]:
         return catalogue_of(self._config).expire(self._clock(), timedelta(days=self._policy.copies.keep_days))
 
     def _tend_authority(self, ring: Keyring) -> Literal["kept", "renewed", "due"]:

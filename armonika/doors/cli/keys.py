@@ -13,7 +13,7 @@ import psycopg
 
 from armonika import policy, settings
 from armonika.doors.cli import ceremony
-from armonika.doors.cli.running import admin_dsn
+from armonika.doors.cli.running import admin_dsn, not_reached
 from armonika.gates.channel import AUTHORITY
 from armonika.rules.key_states import IllegalTransition, KeyState
 from armonika.settings import Settings
@@ -76,15 +76,8 @@ def run(args: argparse.Namespace) -> int:
     except (KeyDeskError, IllegalTransition, CeremonyError, BackupError) as error:
         print(f"armonika: {error}", file=sys.stderr)
         return 1
-    except KeyFileError as error:
-        print(f"armonika: {error}", file=sys.stderr)
-        return 2
-    except psycopg.OperationalError:
-        print(
-            "armonika: the database does not answer. Start the system first: `armonika serve`. Nothing was changed.",
-            file=sys.stderr,
-        )
-        return 2
+    except (KeyFileError, psycopg.OperationalError) as error:
+        return not_reached(error)
 
 
 def _run(args: argparse.Namespace, config: Settings) -> int:

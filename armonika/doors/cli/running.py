@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import sys
+
+import psycopg
+
 from armonika.policy import Policy
 from armonika.policy.compile import catalogue
 from armonika.settings import Settings
 from armonika.store.embedded import Embedded
+from armonika.store.private_files import KeyFileError
 from armonika.supervisor import certificates
 from armonika.supervisor.database import door_dsn, dsn_of
 from armonika.trust.keys import Keyring
 from armonika.trust.vault import Vault
+
+
+def not_reached(error: KeyFileError | psycopg.OperationalError) -> int:
+    """Says why a command that changes something could not reach the installation; its exit status."""
+    if isinstance(error, KeyFileError):
+        print(f"armonika: {error}", file=sys.stderr)
+    else:
+        print(
+            "armonika: the database does not answer. Start the system first: `armonika serve`. Nothing was changed.",
+            file=sys.stderr,
+        )
+    return 2
 
 
 def admin_dsn(config: Settings) -> str:

@@ -10,7 +10,7 @@ import psycopg
 
 from armonika import policy as policies
 from armonika import settings
-from armonika.doors.cli.running import admin_dsn, open_door
+from armonika.doors.cli.running import admin_dsn, not_reached, open_door
 from armonika.flows import appointments
 from armonika.rules import one_time_code
 from armonika.store.private_files import KeyFileError
@@ -62,15 +62,8 @@ def run(args: argparse.Namespace) -> int:
     except VaultError as error:
         print(f"armonika: {error}. Nothing was changed.", file=sys.stderr)
         return 1
-    except KeyFileError as error:
-        print(f"armonika: {error}", file=sys.stderr)
-        return 2
-    except psycopg.OperationalError:
-        print(
-            "armonika: the database does not answer. Start the system first: `armonika serve`. Nothing was changed.",
-            file=sys.stderr,
-        )
-        return 2
+    except (KeyFileError, psycopg.OperationalError) as error:
+        return not_reached(error)
     if args.json:
         print(json.dumps(said))
         return 0

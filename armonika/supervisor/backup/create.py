@@ -31,15 +31,15 @@ from armonika.trust import archive, crypto
 from armonika.trust.keys import Keyring
 from armonika.trust.keys.keyring import alone
 
-LAID_READY = " laid ready\n"
-"""Ends that file while a server of one's own has still to recover the files."""
-BEGUN = " begun\n"
-"""Ends that file until a restore is through: one that was killed is no home."""
 ARCHIVE_SECONDS = 45
 """How long a backup waits for the segment behind it."""
 PUBLIC = "archive.pub"
 MARK = "restored"
 """In a restored home until its first backup, with what it came from: until then no segment of its log is archived (`Rounds`)."""
+LAID_READY = " laid ready\n"
+"""Ends that file while a server of one's own has still to recover the files."""
+BEGUN = " begun\n"
+"""Ends that file until a restore is through: one that was killed is no home."""
 
 
 def catalogue_of(config: Settings) -> Catalogue:
