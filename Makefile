@@ -8,7 +8,7 @@ run: setup ## start everything with sample data; prints addresses and sign-ins
 test: ## run every test, real browser and real servers included
 	@bin/apt-tools
 	@bin/setup dev
-	@.venv/bin/python -m pytest
+	@.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 check: ## format, lint, types, import contracts, translations, docs
 	@bin/setup dev
 	@.venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy && .venv/bin/lint-imports --no-cache && .venv/bin/armonika policy check
