@@ -24,6 +24,6 @@ drill-kills: ## 200 times kill -9 of processes and database under load
 	@.venv/bin/python -m drills.kills
 nightly: ## a million steps of the model, and more examples of every property
 	@bin/setup dev
-	@ARMONIKA_HYPOTHESIS=nightly ARMONIKA_MODEL_STEPS=1000000 .venv/bin/python -m pytest tests/model tests/rules tests/audit tests/policy
+	@ARMONIKA_HYPOTHESIS=nightly ARMONIKA_MODEL_STEPS=1000000 .venv/bin/python -m pytest -n 2 tests/model tests/rules tests/audit tests/policy
 clean: ## remove what was built; data in var/ stay
 	@rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache
