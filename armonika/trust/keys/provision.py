@@ -85,6 +85,8 @@ def provision(
                     "SELECT vault.install_session(%s, %s, %s, %s, 'service', %s::interval, NULL)",
                     (digest, actor, door, door, _TEN_YEARS),
                 )
+        if "keeper" in roles:
+            connection.execute("SELECT vault.note_policies()")
         for name in catalogue["compartments"]:
             active = ring.epochs.active(name)
             if active is not None:

@@ -91,6 +91,7 @@ BEGIN
         SELECT i.id, clock_timestamp(), tx, 4, true, here, s.actor, s.role, i.subject, i.record, i.dataset, i.mask, for_purpose, for_reason, ref, pol FROM items i
     )
     SELECT array_agg(i.id ORDER BY i.n) INTO made FROM items i;
+    IF here = 'administrator' THEN PERFORM vault.tell_administrator(made); END IF;
     FOREACH job IN ARRAY coalesce(jobs, '{}') LOOP PERFORM vault.defer(job, subjects[1]); END LOOP;
     RETURN made;
 EXCEPTION

@@ -15,6 +15,7 @@ INSERT INTO door_grant VALUES
     ('set_first_credential', '{site,console,verifier}'),
     ('second_state', '{console}'), ('second_begin', '{console}'), ('second_prove', '{console}'), ('second_recover', '{console}'), ('second_enrol', '{console}'),
     ('second_codes', '{console}'), ('consult_staff', '{console}'), ('staff_accounts', '{console}'), ('record_review', '{console}'),
+    ('administrator_unseen', '{console}'), ('administrator_entries', '{console}'), ('administrator_see', '{console}'),
     ('issue_challenge', '{worker,verifier}'), ('redeem_challenge', '{site,console,verifier}'), ('throttle', '{site,console,api}'),
     ('enqueue', '{site,console,worker}'), ('enqueue_to', '{site,console}'),
     ('epochs', '{keeper,timpani,verifier}'), ('rotation_state', '{keeper,timpani,verifier}'), ('stale_keys', '{keeper,timpani}'), ('rewrap', '{keeper,timpani}'),
@@ -50,7 +51,7 @@ END $$;
 -- What the functions themselves need, and no more: audit rows, leaves, tombstones and policy versions are only ever added.
 REVOKE ALL ON ALL TABLES IN SCHEMA vault FROM armonika_vault;
 GRANT SELECT ON ALL TABLES IN SCHEMA vault TO armonika_vault;
-GRANT INSERT ON vault.staff_end, vault.access_review, vault.ended, vault.audit, vault.leaf, vault.tombstone, vault.policy_version, vault.declared_field, vault.declared_purpose, vault.declared_reason,
+GRANT INSERT ON vault.administrator_entry, vault.administrator_seen, vault.staff_end, vault.access_review, vault.ended, vault.audit, vault.leaf, vault.tombstone, vault.policy_version, vault.declared_field, vault.declared_purpose, vault.declared_reason,
     vault.door_compartment, vault.compartment, vault.dataset, vault.field, vault.purpose, vault.role, vault.reason, vault.organisation, vault.trust_report TO armonika_vault;
 GRANT INSERT ON vault.declared_retention TO armonika_vault;
 GRANT INSERT, UPDATE, DELETE ON vault.retention TO armonika_vault;
