@@ -52,7 +52,7 @@ def acts(vault: Vault, secret: SecretHash, most: int, before: int | None = None)
         "FROM vault.administrator_entries($1::bytea, $2::bigint, $3::int, $4::bigint)",
         [secret, ticket, most, before],
     )
-    return [Act(*row[:10], list(zip(row[10], row[11], strict=True))) for row in rows]
+    return [Act(*(*row[:10], list(zip(row[10], row[11], strict=True)))) for row in rows]
 
 
 def see(vault: Vault, secret: SecretHash, numbers: Sequence[int]) -> int | None:
