@@ -27,16 +27,21 @@ INSERT INTO door_grant VALUES
 DO $$
 DECLARE t record; g record; door text;
 BEGIN
-    FOR t IN SELECT c.oid::regclass AS name, c.relkind FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    -- Only what is not so already: a start then waits for nobody who uses a table, and the server's own analysis of one, which waits for whoever changed its
+    -- rights, cannot wait for a start that waits for it. The owner first, for the same reason.
+    FOR t IN SELECT c.oid::regclass AS name, c.relkind, c.relowner <> 'armonika_store'::regrole AS elsewhere,
+                 EXISTS (SELECT FROM aclexplode(c.relacl) x WHERE x.grantee = 0) AS given FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
              WHERE n.nspname = 'vault' AND c.relkind IN ('r', 'p', 'S') LOOP
-        EXECUTE format('REVOKE ALL ON %s FROM PUBLIC', t.name);
-        IF t.relkind = 'S' THEN
+        IF NOT t.elsewhere THEN
+            NULL;
+        ELSIF t.relkind = 'S' THEN
             IF NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = t.name::oid AND d.deptype IN ('a', 'i')) THEN
                 EXECUTE format('ALTER SEQUENCE %s OWNER TO armonika_store', t.name);
             END IF;
         ELSE
             EXECUTE format('ALTER TABLE %s OWNER TO armonika_store', t.name);
         END IF;
+        IF t.given THEN EXECUTE format('REVOKE ALL ON %s FROM PUBLIC', t.name); END IF;
     END LOOP;
     FOR t IN SELECT p.oid::regprocedure AS name, p.prokind FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'vault' LOOP
         EXECUTE format('ALTER ROUTINE %s OWNER TO armonika_vault', t.name);
