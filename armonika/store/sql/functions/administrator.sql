@@ -46,12 +46,13 @@ BEGIN
     RETURN told;
 END $$;
 
--- Whether this person has seen a row, or need not: it is of before their account, and somebody has. Internal.
-CREATE OR REPLACE FUNCTION vault.administrator_fresh(who uuid, number bigint, happened timestamptz) RETURNS boolean
+-- The rows that this person has not seen, but for those of before their account that somebody saw. Internal.
+CREATE OR REPLACE FUNCTION vault.administrator_fresh(who uuid) RETURNS SETOF bigint
 LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
-    SELECT NOT EXISTS (SELECT FROM vault.administrator_seen x WHERE x.audit_id = number AND x.actor = who)
-        AND (happened >= (SELECT j.created_at FROM vault.subject j WHERE j.subject_id = who) IS NOT FALSE
-             OR NOT EXISTS (SELECT FROM vault.administrator_seen x WHERE x.audit_id = number))
+    SELECT e.audit_id FROM vault.administrator_entry e
+    WHERE NOT EXISTS (SELECT FROM vault.administrator_seen x WHERE x.audit_id = e.audit_id AND x.actor = who)
+      AND (e.at >= coalesce((SELECT j.created_at FROM vault.subject j WHERE j.subject_id = who), '-infinity')
+           OR NOT EXISTS (SELECT FROM vault.administrator_seen x WHERE x.audit_id = e.audit_id))
 $$;
 
 -- How many rows who may review has not seen. A number, and no entry: it stands on the first page.
@@ -60,7 +61,7 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_
 SET plan_cache_mode = force_generic_plan AS $$
 DECLARE s vault.session := vault.reviewer(secret, for_purpose, for_reason);
 BEGIN
-    RETURN (SELECT count(*) FROM vault.administrator_entry e WHERE vault.administrator_fresh(s.actor, e.audit_id, e.at));
+    RETURN (SELECT count(*) FROM vault.administrator_fresh(s.actor));
 END $$;
 
 -- The rows, newest first, `before` an entry number, for the ticket of vault.consult_staff. `seen_roles` and `seen_at`: who has seen each, oldest first.
@@ -74,7 +75,7 @@ DECLARE
     s vault.session := vault.reviewer(secret, asked.purpose, asked.reason);
 BEGIN
     IF asked.subject IS NOT NULL THEN RAISE EXCEPTION USING ERRCODE = 'AR403', MESSAGE = 'not allowed'; END IF;
-    RETURN QUERY SELECT e.audit_id, e.at, o.name, e.granted, e.actor, r.name, e.subject, e.reference, l.leaf_no, vault.administrator_fresh(s.actor, e.audit_id, e.at),
+    RETURN QUERY SELECT e.audit_id, e.at, o.name, e.granted, e.actor, r.name, e.subject, e.reference, l.leaf_no, e.audit_id IN (SELECT f FROM vault.administrator_fresh(s.actor) f),
         ARRAY(SELECT y.name FROM vault.administrator_seen x JOIN vault.role y ON y.id = x.role WHERE x.audit_id = e.audit_id ORDER BY x.at, x.actor),
         ARRAY(SELECT x.at FROM vault.administrator_seen x WHERE x.audit_id = e.audit_id ORDER BY x.at, x.actor)
     FROM vault.administrator_entry e JOIN vault.operation o ON o.id = e.operation LEFT JOIN vault.role r ON r.id = e.role LEFT JOIN vault.leaf l ON l.audit_id = e.audit_id
