@@ -18,7 +18,7 @@ from armonika.flows.jobs import make_app
 from armonika.flows.letters import LETTERS
 from armonika.flows.retention import Steady
 from armonika.flows.retention import run as end_expired
-from armonika.flows.send_letter import send_letter
+from armonika.flows.send_letter import send_letter, send_notice
 from armonika.gates import log, mail
 from armonika.gates.channel import Channel
 from armonika.gates.mail import MailError
@@ -54,6 +54,11 @@ def build() -> App:
 
     for name in LETTERS:
         task(name)
+
+    @app.task(name="send-administrator", queue="letters", retry=retry)
+    def notice() -> None:
+        send_notice(loaded, config, server)
+
     return app
 
 

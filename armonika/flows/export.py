@@ -45,14 +45,14 @@ def export(vault: Vault, policy: Policy, secret: SecretHash, actor: Actor, at: d
                     "value": row.value,
                     "version": row.version,
                     "origin": row.origin,
-                    "written_at": row.written_at.isoformat(),
+                    "written_at": row.written_at.isoformat() if row.written_at else None,
                 }
                 for row in mine
             }
         )
         files[f"data/{dataset}.csv"] = _csv(
             ["field", "value", "origin", "written_at"],
-            [[row.name, row.value, row.origin, row.written_at.isoformat()] for row in mine],
+            [[row.name, row.value, row.origin, row.written_at.isoformat() if row.written_at else ""] for row in mine],
         )
     files["access-log.csv"] = _csv(
         ["entry", "at", "operation", "outcome", "role", "dataset", "fields", "purpose", "reason", "reference"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -44,6 +45,22 @@ LETTERS = {
         },
     ),
 }
+
+ADMINISTRATOR = Letter(
+    {"en": "The administrator's rights were used", "fr": "Les droits de l'administrateur ont été utilisés", "ar": "استُعملت صلاحيات مسؤول النظام"},
+    {
+        "en": "Hello,\n\nsomething was done on the machine with the administrator's rights. Sign in at the console to see what, and to record that you saw it:\n{link}\n\nThis letter goes to who looks after the protection of data. It names nobody.",
+        "fr": "Bonjour,\n\nune action a été faite sur la machine avec les droits de l'administrateur. Connectez-vous à la console pour voir laquelle et enregistrer votre consultation :\n{link}\n\nCe courrier s'adresse aux responsables de la protection des données. Il ne nomme personne.",
+        "ar": "مرحبا،\n\nجرى عمل على الجهاز بصلاحيات مسؤول النظام. سجلوا الدخول إلى واجهة الموظفين للاطلاع عليه وتسجيل اطلاعكم:\n{link}\n\nهذه الرسالة موجهة إلى القائمين على حماية المعطيات، ولا تسمي أحدا.",
+    },
+)  # fmt: skip
+"""For who looks after the administrator's actions: one letter for all of them, in every language of the policy, for nobody's own is read."""
+
+
+def compose_notice(languages: Sequence[str], links: Mapping[str, str]) -> tuple[str, str]:
+    """Subject and body of the letter about the administrator's actions, the parts of all `languages` in turn. `links` are by language."""
+    parts = [ADMINISTRATOR.body[language].format(link=links[language]) + _END[language] for language in languages]
+    return " · ".join(ADMINISTRATOR.subject[language] for language in languages), "\n\n\n".join(parts)
 
 
 def compose(task: str, language: str, name: str, link: str) -> tuple[str, str]:

@@ -31,7 +31,7 @@ class HeldField:
     purposes: Sequence[str]
     bases: Sequence[str]
     origin: str
-    written_at: datetime
+    written_at: datetime | None
     retention: str
     correctable: bool
 

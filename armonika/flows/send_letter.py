@@ -1,10 +1,10 @@
-"""Send one letter to one person: made for the job queue, where only the pseudonym and the language travel."""
+"""Send one letter: made for the job queue, where only the pseudonym and the language of a person travel."""
 
 from __future__ import annotations
 
 from uuid import UUID
 
-from armonika.flows.letters import compose
+from armonika.flows.letters import compose, compose_notice
 from armonika.gates import mail
 from armonika.policy import Policy
 from armonika.settings import Settings
@@ -35,3 +35,12 @@ def send_letter(
     subject_line, body = compose(task, language, values["name"], link)
     mail.send(server, policy.controller.privacy_email, values["email"], subject_line, body, language)
     return True
+
+
+def send_notice(policy: Policy, config: Settings, server: mail.Server) -> None:
+    """Tells who looks after it that the administrator's rights were used, at the policy's `privacy_email`: no person's address is read, and nothing of what
+    was done is told (docs/security/access.md). Raises MailError."""
+    links = {language: f"{config.console_url}/{language}/administrator/" for language in policy.languages}
+    subject_line, body = compose_notice(policy.languages, links)
+    to = policy.controller.privacy_email
+    mail.send(server, to, to, subject_line, body, policy.languages[0])

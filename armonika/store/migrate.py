@@ -60,6 +60,10 @@ def migrate(admin_dsn: str, passwords: Mapping[str, str], keyring_id: str) -> Mi
                 with connection.transaction():
                     changed = _functions(connection, version)
                 partitions.extend(connection)
+            except psycopg.errors.UndefinedTable as error:
+                raise MigrationError(
+                    f"A table of this installation is gone: {error.diag.message_primary}. Put it back or restore a backup (docs/operate.md); nothing was changed."
+                ) from None
             except psycopg.errors.LockNotAvailable:
                 raise MigrationError(
                     "A transaction that stays open holds a table that this release changes. What was begun is undone; start again when it has ended "

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import psycopg
 
@@ -16,6 +17,7 @@ from armonika import policy
 from armonika.settings import CHECKOUT
 from armonika.store import partitions, watch
 from armonika.store.private_files import KeyFileError
+from armonika.store.turn import MigrationError
 from armonika.supervisor.backup.catalogue import Backup, BackupError
 from armonika.supervisor.backup.create import MARK, archive_command, archive_on, catalogue_of, key_pair
 from armonika.supervisor.installation import Installation
@@ -68,6 +70,7 @@ class Rounds:
     _queue: list[str] = field(default_factory=list)
     _bare: bool | None = None
     _failed: str = ""
+    _lacking: list[str] = field(default_factory=list)
 
     def tick(self) -> None:
         """Does what is due. A disk of backups that is gone, a manifest that is damaged or a root provider that does not answer must not end what serves."""
@@ -139,6 +142,18 @@ class Rounds:
                 start_new_session=True,
             )  # fmt: skip
 
+    def _room(self, connection: psycopg.Connection[Any]) -> None:
+        """Room for the next entries, and what is missing of the log: said when it comes, and when it is another."""
+        try:
+            partitions.extend(connection)
+            words = [f"{gap.words()}." for gap in partitions.gaps(connection)]
+        except MigrationError as error:
+            words = [str(error)]
+        if words != self._lacking:
+            for one in words or ["The audit log is in its partitions again."]:
+                self.say(f"armonika: {one}")
+            self._lacking = words
+
     def _expired(self, now: float) -> None:
         """Says when the retention job falls behind by more than a day, or stands still because of the clock (claim 6a.9). Once an hour."""
         if now - self._said_at < SAY_AGAIN_SECONDS:
@@ -157,7 +172,7 @@ class Rounds:
             # First: what is held could hold up the next.
             for name in watch.end_held(connection):
                 self.say(f"armonika: {name} held a transaction open for minutes; its session was ended.")
-            partitions.extend(connection)
+            self._room(connection)
         desk = KeyDesk(self.installation.settings, policy.load(), self.installation.admin_dsn)
         try:
             done = desk.tend()

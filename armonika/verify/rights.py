@@ -22,7 +22,7 @@ _WRONG = (
      "AND x.grantee <> c.relowner AND x.grantee::regrole::text <> 'armonika_vault' AND NOT (c.relnamespace = 'jobs'::regnamespace AND x.grantee::regrole::text = 'armonika_worker')"),
     ("may be changed by who may only add to it",
      "SELECT c.oid::regclass || ': ' || x.privilege_type FROM pg_class c, aclexplode(c.relacl) x WHERE c.relnamespace = 'vault'::regnamespace AND "
-     "(c.relname IN ('leaf', 'tombstone', 'policy_version', 'declared_retention', 'staff_end', 'access_review', 'ended') OR c.relname LIKE 'audit%%' AND c.relkind IN ('r', 'p')) "
+     "(c.relname IN ('leaf', 'tombstone', 'policy_version', 'declared_retention', 'staff_end', 'access_review', 'administrator_entry', 'administrator_seen', 'ended') OR c.relname LIKE 'audit%%' AND c.relkind IN ('r', 'p')) "
      "AND x.grantee <> c.relowner AND x.privilege_type IN ('UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER')"),
     ("is owned by somebody else than the store",
      "SELECT c.oid::regclass || ' by ' || c.relowner::regrole FROM pg_class c WHERE c.relnamespace = 'vault'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm') AND c.relowner::regrole::text <> 'armonika_store'"),

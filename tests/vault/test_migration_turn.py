@@ -12,7 +12,7 @@ from armonika import policy
 from armonika.flows import jobs
 from armonika.policy.compile import catalogue
 from armonika.store import partitions, turn
-from armonika.store.migrate import migrate
+from armonika.store.migrate import SQL, migrate
 from armonika.store.turn import MigrationError
 from armonika.trust.keys import Keyring
 from armonika.trust.keys.provision import provision
@@ -77,3 +77,19 @@ def test_who_waits_in_vain_is_told_why(doors: Doors, monkeypatch: pytest.MonkeyP
         with pytest.raises(MigrationError, match="stays open"):
             again(doors)
     assert again(doors)
+
+
+def test_a_start_holds_no_table_that_is_as_it_should_be(doors: Doors) -> None:
+    """Whoever uses or analyses a table is not waited for, and so cannot wait for the start in turn."""
+    with doors.admin() as admin, admin.transaction(force_rollback=True):
+        admin.execute("SET LOCAL check_function_bodies = off")
+        admin.execute((SQL / "functions" / "grants.sql").read_bytes())
+        held = admin.execute("SELECT relation::regclass::text FROM pg_locks WHERE pid = pg_backend_pid() AND mode = 'AccessExclusiveLock' AND relation::regclass::text LIKE 'vault.%'").fetchall()  # fmt: skip
+        assert held == []
+        admin.execute(
+            "GRANT SELECT ON vault.session TO PUBLIC; ALTER TABLE vault.subject OWNER TO CURRENT_USER; DROP TABLE pg_temp.door_grant"
+        )
+        admin.execute((SQL / "functions" / "grants.sql").read_bytes())
+        owner = admin.execute("SELECT relowner::regrole::text FROM pg_class WHERE oid = 'vault.subject'::regclass").fetchone()
+        public = admin.execute("SELECT count(*) FROM pg_class c, aclexplode(c.relacl) x WHERE c.oid = 'vault.session'::regclass AND x.grantee = 0").fetchone()  # fmt: skip
+        assert (owner, public) == (("armonika_store",), (0,))

@@ -71,7 +71,11 @@ def check(
         return verify(folder, vkey, None, older, told, from_kept=from_kept, witnessed=witnessed)
     with psycopg.connect(dsn) as connection:
         database = DatabaseRows(connection)
-        return verify(folder, vkey, database.rows, older, told, from_kept=from_kept, witnessed=witnessed, beyond=database.beyond)
+        report = verify(
+            folder, vkey, database.rows, older, told, from_kept=from_kept, witnessed=witnessed, beyond=database.beyond
+        )
+        report.findings += database.gaps()
+        return report
 
 
 def _installation(args: argparse.Namespace) -> Report:

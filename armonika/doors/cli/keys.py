@@ -19,6 +19,7 @@ from armonika.rules.key_states import IllegalTransition, KeyState
 from armonika.settings import Settings
 from armonika.store import partitions, watch
 from armonika.store.private_files import KeyFileError
+from armonika.store.turn import MigrationError
 from armonika.supervisor import certificates
 from armonika.supervisor.backup.catalogue import BackupError
 from armonika.supervisor.key_desk import KeyDesk, KeyDeskError
@@ -76,6 +77,9 @@ def run(args: argparse.Namespace) -> int:
     except (KeyDeskError, IllegalTransition, CeremonyError, BackupError) as error:
         print(f"armonika: {error}", file=sys.stderr)
         return 1
+    except MigrationError as error:
+        print(f"armonika: {error}", file=sys.stderr)
+        return 2
     except (KeyFileError, psycopg.OperationalError) as error:
         return not_reached(error)
 
@@ -126,6 +130,8 @@ def _run(args: argparse.Namespace, config: Settings) -> int:
         with psycopg.connect(admin_dsn(config), autocommit=True) as connection:
             watch.end_held(connection)
             partitions.extend(connection)
+            for gap in partitions.gaps(connection):
+                print(f"armonika: {gap.words()}.", file=sys.stderr)
         done = desk.tend()
         print(
             f"Rotated: {', '.join(done.rotated) or 'none was due'}. Destroyed: {', '.join(f'{a} {b}' for a, b in done.destroyed) or 'none was due'}."

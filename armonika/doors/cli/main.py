@@ -74,6 +74,11 @@ def _failed(error: Exception) -> int:
         print(f"armonika: {error}", file=sys.stderr)
     elif isinstance(error, psycopg.OperationalError):
         print("armonika: the database does not answer. Start the system first: `armonika serve`.", file=sys.stderr)
+    elif isinstance(error, psycopg.errors.CheckViolation) and error.diag.table_name == "audit":
+        print(
+            "armonika: no entry can be written, and so nothing done: a partition of the audit log is not attached. `armonika keys tend` says which, and the way out.",
+            file=sys.stderr,
+        )
     elif isinstance(error, OSError) and error.filename is not None:
         print(f"armonika: {error.filename}: {error.strerror}.", file=sys.stderr)
     else:

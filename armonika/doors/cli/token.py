@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
+from dataclasses import asdict
 
 from armonika import settings
 from armonika.doors.cli.running import admin_dsn
 from armonika.store.private_files import KeyFileError
-from armonika.trust.keys.provision import end_token, issue_token, tokens
+from armonika.trust.keys.provision import Token, end_token, issue_token, name_of, tokens
 
 MOST_DAYS = 3650
 
@@ -24,9 +26,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--days", type=_days, default=90.0, help=f"how long it lives, at most {MOST_DAYS} (default: 90)")
     for bound in ("compartment", "purpose", "operation"):
         parser.add_argument(f"--{bound}", action="append", help=f"only this {bound}; may be given again")
-    actions.add_parser("list", help="those that live: name, label, role, from when to when")
+    listed = actions.add_parser("list", help="those that live: name, label, role, from when to when")
     end = actions.add_parser("end", help="ends one at once")
     end.add_argument("name", help="the name that `list` shows")
+    for action in (parser, listed, end):
+        action.add_argument("--json", action="store_true")
 
 
 def _label(text: str) -> str:
@@ -51,26 +55,12 @@ def run(args: argparse.Namespace) -> int:
     try:
         dsn = admin_dsn(settings.load())
         if args.action == "issue":
-            print(
-                issue_token(
-                    dsn,
-                    days=args.days,
-                    label=args.label,
-                    compartments=args.compartment,
-                    purposes=args.purpose,
-                    operations=args.operation,
-                )
-            )
+            _issue(dsn, args)
         elif args.action == "end":
-            print(f"ended; entry {end_token(dsn, args.name)} of the log says so")
+            entry = end_token(dsn, args.name)
+            print(json.dumps({"entry": entry}) if args.json else f"ended; entry {entry} of the log says so")
         else:
-            found = tokens(dsn)
-            for one in found:
-                print(
-                    f"{one.name}  {one.label or '-':<40}  {one.role:<12}  {one.issued:%Y-%m-%d %H:%M} to {one.expires:%Y-%m-%d %H:%M}"
-                )
-            if not found:
-                print("No token lives. `armonika token issue` makes one.")
+            _list(dsn, args.json)
     except LookupError as error:
         print(f"armonika: {error}.", file=sys.stderr)
         return 1
@@ -78,3 +68,36 @@ def run(args: argparse.Namespace) -> int:
         print(f"armonika: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _issue(dsn: str, args: argparse.Namespace) -> None:
+    token = issue_token(
+        dsn,
+        days=args.days,
+        label=args.label,
+        compartments=args.compartment,
+        purposes=args.purpose,
+        operations=args.operation,
+    )
+    if not args.json:
+        print(token)
+        return
+    name = name_of(token)
+    # Empty for one that lives too short to be found.
+    about = next((_told(one) for one in tokens(dsn) if one.name == name), {"name": name})
+    print(json.dumps({"token": token} | about))
+
+
+def _list(dsn: str, as_json: bool) -> None:
+    found = tokens(dsn)
+    if as_json:
+        print(json.dumps([_told(one) for one in found], indent=1))
+        return
+    for one in found:
+        print(f"{one.name}  {one.label or '-':<40}  {one.role:<12}  {one.issued:%Y-%m-%d %H:%M} to {one.expires:%Y-%m-%d %H:%M}")
+    if not found:
+        print("No token lives. `armonika token issue` makes one.")
+
+
+def _told(one: Token) -> dict[str, object]:
+    return asdict(one) | {"issued": one.issued.isoformat(), "expires": one.expires.isoformat()}

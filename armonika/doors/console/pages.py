@@ -10,6 +10,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from armonika import policy as policies
 from armonika.flows import access as access_flow
+from armonika.flows import administrator as administrator_flow
 from armonika.flows import sign_in as sign_in_flow
 from armonika.flows import staff as staff_flow
 from armonika.trust.vault.errors import Invalid, Refused, Undeclared
@@ -42,6 +43,7 @@ def find(request: HttpRequest) -> HttpResponse:
         "options": options,
         "typed": request.POST,
         "may_review": access_flow.may_review(policy, actor),
+        "unseen": administrator_flow.unseen(vault(), policy, secret, actor),
     }
     if request.method != "POST":
         return render(request, "find.html", context)

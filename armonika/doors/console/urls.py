@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from armonika.doors.console import access, pages, second_factor
+from armonika.doors.console import access, administrator, pages, second_factor
 
 localised = [
     path("", pages.find, name="home"),
@@ -15,4 +15,5 @@ localised = [
     path("second-factor/recovery/", second_factor.recovery, name="second-factor-recovery"),
     path("second-factor/codes/", second_factor.codes, name="second-factor-codes"),
     path("access/", access.review, name="access"),
+    path("administrator/", administrator.acts, name="administrator"),
 ]

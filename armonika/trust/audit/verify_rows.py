@@ -3,6 +3,7 @@ owner likes, and so does a search path."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import psycopg
@@ -26,6 +27,12 @@ _STRAYS = """SELECT min(x.audit_id) AS audit_id, count(*) AS strays FROM (SELECT
 _NUMBERS = """SELECT n.top, l.leaf_no, l.audit_id FROM (SELECT %(size)s::bigint + count(*) AS top FROM vault.leaf WHERE leaf_no >= %(size)s) n
     LEFT JOIN LATERAL (SELECT * FROM (SELECT * FROM vault.leaf WHERE leaf_no < 0 LIMIT 1) low UNION ALL SELECT * FROM (SELECT * FROM vault.leaf WHERE leaf_no >= n.top LIMIT 1) high) l
     ON true ORDER BY l.leaf_no LIMIT 1"""
+
+_PARTITIONS = (
+    "SELECT pg_get_expr(c.relpartbound, c.oid) AS bound FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
+    "WHERE i.inhparent = 'vault.audit'::regclass AND NOT i.inhdetachpending"
+)
+_BOUND = re.compile(r"FOR VALUES FROM \((?:MINVALUE|'?(\d+)'?)\) TO \('?(\d+)'?\)")
 
 
 class DatabaseRows:
@@ -54,6 +61,19 @@ class DatabaseRows:
         if found["strays"]:
             return f"audit {found['audit_id']} stands in the database and not in the log: inserted after its time was sealed ({found['strays']} in all)"
         return None
+
+    def gaps(self) -> list[str]:
+        """Numbers of sealed entries that no partition of the table takes: somebody detached or dropped it."""
+        newest = self._one("SELECT max(audit_id) AS newest FROM vault.leaf")["newest"]
+        rows = self._cursor.execute(_PARTITIONS).fetchall()
+        bounds = sorted((int(found.group(1) or 0), int(found.group(2))) for row in rows if (found := _BOUND.fullmatch(row["bound"] or "")))  # fmt: skip
+        told, at = [], 0
+        for first, end in [*bounds, ((newest or 0) + 1, 0)]:
+            upto = min(first, (newest or 0) + 1)
+            if at < upto:
+                told.append(f"the numbers {at} to {upto - 1} are in no partition of vault.audit: it was detached or dropped")
+            at = max(at, end)
+        return told
 
     def _one(self, statement: str, parameters: Any = ()) -> dict[str, Any]:
         row = self._cursor.execute(statement.encode(), parameters).fetchone()

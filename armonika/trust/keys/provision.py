@@ -22,6 +22,7 @@ from armonika.trust.keys.keyring import DOORS, Keyring
 from armonika.trust.keys.keyring import FILE as KEYRING
 
 TOKEN_PREFIX = "arm_"  # noqa: S105 (not a secret: it names the kind)
+NAME_DIGITS = 12
 _TEN_YEARS = "3650 days"
 
 
@@ -85,6 +86,8 @@ def provision(
                     "SELECT vault.install_session(%s, %s, %s, %s, 'service', %s::interval, NULL)",
                     (digest, actor, door, door, _TEN_YEARS),
                 )
+        if "keeper" in roles:
+            connection.execute("SELECT vault.note_policies()")
         for name in catalogue["compartments"]:
             active = ring.epochs.active(name)
             if active is not None:
@@ -150,12 +153,18 @@ class Token:
     expires: datetime
 
 
+def name_of(token: str) -> str:
+    """The name of a token: the beginning of its hash, which opens nothing."""
+    return crypto.sha256(token.encode()).hex()[:NAME_DIGITS]
+
+
 def tokens(admin_dsn: str) -> list[Token]:
     """Every token that is neither ended nor expired, oldest first."""
     with psycopg.connect(admin_dsn) as connection:
         rows = connection.execute(
-            "SELECT left(encode(s.secret_hash, 'hex'), 12), s.label, r.name, s.created_at, s.expires_at FROM vault.session s JOIN vault.role r ON r.id = s.role "
-            "WHERE s.kind = 'token' AND s.revoked_at IS NULL AND s.expires_at > clock_timestamp() ORDER BY s.created_at, 1"
+            "SELECT left(encode(s.secret_hash, 'hex'), %s), s.label, r.name, s.created_at, s.expires_at FROM vault.session s JOIN vault.role r ON r.id = s.role "
+            "WHERE s.kind = 'token' AND s.revoked_at IS NULL AND s.expires_at > clock_timestamp() ORDER BY s.created_at, 1",
+            (NAME_DIGITS,),
         ).fetchall()
     return [Token(*row) for row in rows]
 

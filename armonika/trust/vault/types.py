@@ -92,14 +92,14 @@ class Created:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What the vault holds of a person without opening it: one row a field (`vault.describe`)."""
+    """What the vault holds of a person without opening it: one row a field (`vault.describe`). `written_at` is None where the entry that says so is gone."""
 
     record: UUID
     dataset: str
     field: str
     version: int
     origin: Origin
-    written_at: datetime
+    written_at: datetime | None
     event: int
 
 

@@ -16,7 +16,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from armonika.settings import CHECKOUT
 from armonika.trust import crypto
 from armonika.trust.keys import Keyring
-from armonika.verify import access, rights, staff
+from armonika.verify import access, administrator, rights, staff
 from armonika.verify.context import Context
 from armonika.verify.frame import Evidence, Sabotage
 from armonika.verify.sabotage import Plant, rows
@@ -42,14 +42,15 @@ CREATES = (
 
 class Claim:
     """As each door's own role: no table, no function but its own, no way into another organisation. As each role of staff: nothing before the second
-    factor, afterwards exactly the policy's cells. As a synthetic member of staff at the console's pages: the password alone opens nothing, a code opens
-    once, an ended appointment opens nothing. No account of two people, no default password, a review of the last 90 days."""
+    factor, afterwards exactly the policy's cells. What the administrator did is told to those who look after it. As a synthetic member of staff at the
+    console's pages: the password alone opens nothing, a code opens once, an ended appointment opens nothing. No account of two people, no default
+    password, a review of the last 90 days."""
 
     claim, hours = "7a.4", 24
     skip = False
     planted = False
-    catalogue_alone = False
-    """Planted: what only the catalogue shows; the rest, which takes long, is not looked at again."""
+    alone = ""
+    """Planted: what only the `catalogue` shows, or what is told of the `administrator`; the rest, which takes long, is not looked at again."""
 
     def __init__(self) -> None:
         self.good: set[tuple[bytes, bytes]] = set()
@@ -59,8 +60,10 @@ class Claim:
         evidence = Evidence()
         self.planted = not context.idle
         with context.undone():
-            doors = self._rights(context, evidence)
-            if self.catalogue_alone:
+            if not self.planted or self.alone == "administrator":
+                administrator.told(context, evidence)
+            doors = self._rights(context, evidence) if self.alone != "administrator" else 0
+            if self.alone:
                 return evidence
             functions = self._without_factor(context, evidence)
             cells, allowed = self._matrix(context, evidence)
@@ -430,7 +433,9 @@ class Claim:
         everything = "AND vault.allowed(pol, s, 3::smallint, asked.purpose, r.dataset, 0, j.subject_id, j.org_id)"
         yield Sabotage("a list names every dataset", without("vault.describe", everything))
         for name, statement in rights.SABOTAGES.items():
-            yield Sabotage(name, self._in_catalogue(statement))
+            yield Sabotage(name, self._by_itself("catalogue", statement))
+        for name, statements in administrator.SABOTAGES.items():
+            yield Sabotage(name, self._by_itself("administrator", *statements))
         yield Sabotage(
             "organisations are not kept apart", without("vault.ask", "h.scope_org AND j.org_id = h.actor_org", "h.scope_org")
         )
@@ -459,15 +464,15 @@ class Claim:
             ),
         )
 
-    def _in_catalogue(self, statement: str) -> Plant:
+    def _by_itself(self, part: str, *statements: str) -> Plant:
         @contextmanager
         def planted(context: Context) -> Iterator[Context]:
-            self.catalogue_alone = True
+            self.alone = part
             try:
-                with context.planted(statement) as altered:
+                with context.planted(*statements) as altered:
                     yield altered
             finally:
-                self.catalogue_alone = False
+                self.alone = ""
 
         return planted
 

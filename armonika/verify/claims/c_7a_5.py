@@ -24,7 +24,9 @@ from armonika.verify.sabotage import Plant, rows
 READS = 7
 MOST_SECONDS = 10.0
 """How long an entry may wait for its leaf, and a checkpoint for the witness."""
-ONLY_ADDED = ("audit", "leaf", "tombstone", "policy_version", "declared_retention", "staff_end", "access_review")
+ONLY_ADDED = (
+    "audit", "leaf", "tombstone", "policy_version", "declared_retention", "staff_end", "access_review", "administrator_entry", "administrator_seen",
+)  # fmt: skip
 
 
 class Claim:
@@ -40,6 +42,11 @@ class Claim:
 
     def examine(self, context: Context) -> Evidence:
         evidence = Evidence()
+        gaps = DatabaseRows(context.database).gaps()
+        evidence.expect(not gaps, "; ".join(gaps))
+        if gaps:
+            # Nobody can be registered where no entry can be written, and the claim is false whatever else there is.
+            return evidence
         canary = context.member()
         count = "SELECT count(*) FROM vault.audit WHERE subject = %s AND operation = 1 AND door = 'verifier'"
         before = context.rows(count, (canary.subject,))[0][0]
@@ -136,6 +143,9 @@ class Claim:
         yield Sabotage("the guard against changes is taken away", rows(free))
         off = "UPDATE pg_trigger SET tgenabled = 'D' WHERE tgname = 'keep' AND tgrelid = (SELECT max(inhrelid::regclass::oid) FROM pg_inherits WHERE inhparent = 'vault.audit'::regclass)"
         yield Sabotage("the guard of one partition is taken away", rows(off))
+        # In the catalogue alone: a real one would hold the table, and with it the running system, until it is taken back.
+        detached = "DELETE FROM pg_inherits WHERE inhparent = 'vault.audit'::regclass AND inhrelid = (SELECT tableoid FROM vault.audit ORDER BY audit_id LIMIT 1)"
+        yield Sabotage("a partition is taken out of the log", rows(detached))
         yield Sabotage(
             "every other use is written down",
             without("vault.note", "INSERT INTO vault.audit", "IF n % 2 = 0 THEN RETURN n; END IF; INSERT INTO vault.audit"),

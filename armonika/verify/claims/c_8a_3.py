@@ -20,7 +20,7 @@ from armonika.verify.sabotage import Plant, rows
 FILE = "ended.jsonl"
 MOST_SECONDS = 10.0
 """How long an erasure may wait for its line in the register."""
-LASTING = ("subject", "tombstone", "ended", "audit", "staff_end", "access_review")
+LASTING = ("subject", "tombstone", "ended", "audit", "staff_end", "access_review", "administrator_entry", "administrator_seen")
 """Tables that say under a pseudonym that somebody was here, and ended."""
 
 

@@ -90,5 +90,6 @@ BEGIN
     n := nextval('vault.audit_number');
     INSERT INTO vault.audit (audit_id, at, xact, operation, granted, door, actor, role, subject, record, dataset, fields, purpose, reason, reference, policy_id)
     VALUES (n, clock_timestamp(), tx, what, was_granted, vault.door(), (s).actor, (s).role, whom, which, of_dataset, mask, for_purpose, for_reason, with_reference, policy);
+    IF vault.door() = 'administrator' THEN PERFORM vault.tell_administrator(ARRAY[n]); END IF;
     RETURN n;
 END $$;

@@ -11,6 +11,7 @@ DECLARE
     tx xid8 := pg_current_xact_id();
     pol int := vault.policy_in_force();
     here text := vault.door();
+    since bigint := CASE WHEN here = 'administrator' THEN nextval('vault.audit_number') END;
 BEGIN
     RETURN QUERY
     WITH shape AS MATERIALIZED (
@@ -55,6 +56,7 @@ BEGIN
         FROM judged j WHERE j.id IS NOT NULL
     )
     SELECT j.n::int, CASE WHEN j.verdict = 0 THEN j.id END, j.verdict FROM judged j ORDER BY j.n;
+    IF here = 'administrator' THEN PERFORM vault.tell_administrator_since(since); END IF;
 END $$;
 
 -- The same by blind-index digests in the place of subjects: of one actor, for one purpose and set of fields. `items` says which item each digest is
@@ -69,6 +71,7 @@ DECLARE
     tx xid8 := pg_current_xact_id();
     pol int := vault.policy_in_force();
     here text := vault.door();
+    since bigint := CASE WHEN here = 'administrator' THEN nextval('vault.audit_number') END;
     s vault.session := vault.actor(secret);
     whole boolean; own boolean; org boolean; allowed boolean; readable boolean; lawful boolean;
 BEGIN
@@ -100,4 +103,5 @@ BEGIN
             asked_dataset, mask, asked_purpose, asked_reason, ref, pol FROM judged j
     )
     SELECT j.item, CASE WHEN allowed THEN j.id END FROM judged j ORDER BY j.item;
+    IF here = 'administrator' THEN PERFORM vault.tell_administrator_since(since); END IF;
 END $$;

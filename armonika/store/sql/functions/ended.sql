@@ -64,6 +64,7 @@ BEGIN
     IF EXISTS (SELECT FROM jsonb_array_elements(entries) e JOIN vault.audit a ON a.audit_id = (e ->> 'audit_id')::bigint WHERE a.at <> (e ->> 'at')::timestamptz) THEN
         RAISE EXCEPTION USING ERRCODE = 'AR409', MESSAGE = 'it and the database went different ways: something was written to this copy before the log was replayed. Put the copy in place again and start it with `armonika serve`';
     END IF;
+    PERFORM vault.tell_administrator(ARRAY(SELECT (e ->> 'audit_id')::bigint FROM jsonb_array_elements(entries) e WHERE e ->> 'door' = 'administrator'));
     INSERT INTO vault.leaf (leaf_no, audit_id, leaf_hash)
         SELECT first + x.n - 1, (x.e ->> 'audit_id')::bigint, hashes[x.n] FROM jsonb_array_elements(entries) WITH ORDINALITY AS x (e, n);
     UPDATE vault.seal_state SET size = first + cardinality(hashes), pending_xact = NULL;
@@ -73,8 +74,6 @@ END $$;
 -- The entry of a restore. For the administrator.
 CREATE OR REPLACE FUNCTION vault.note_restore() RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
-DECLARE s vault.session;
 BEGIN
-    SELECT * INTO s FROM vault.session x WHERE x.kind = 'service' AND x.door = 'keeper' AND x.revoked_at IS NULL ORDER BY x.created_at DESC LIMIT 1;
-    RETURN vault.note(s, vault.policy_in_force(), 18::smallint, true, NULL, NULL, NULL, 0, 0::smallint, 0::smallint, NULL);
+    RETURN vault.note(vault.service_of('keeper'), vault.policy_in_force(), 18::smallint, true, NULL, NULL, NULL, 0, 0::smallint, 0::smallint, NULL);
 END $$;

@@ -13,11 +13,8 @@ END $$;
 -- The entry of a change of keys: who is the keeper's service actor, the reference names compartment and epoch (KEY-<compartment><epoch, five digits>).
 CREATE OR REPLACE FUNCTION vault.note_key(what smallint, c smallint, number int) RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
-DECLARE s vault.session;
 BEGIN
-    SELECT * INTO s FROM vault.session x WHERE x.kind = 'service' AND x.door = 'keeper' AND x.revoked_at IS NULL ORDER BY x.created_at DESC LIMIT 1;
-    IF s.secret_hash IS NULL THEN RAISE EXCEPTION USING ERRCODE = 'AR422', MESSAGE = 'the keeper is not installed'; END IF;
-    RETURN vault.note(s, vault.policy_in_force(), what, true, NULL, NULL, NULL, 0, 0::smallint, 0::smallint, format('KEY-%s%s', c, lpad(number::text, 5, '0')));
+    RETURN vault.note(vault.service_of('keeper'), vault.policy_in_force(), what, true, NULL, NULL, NULL, 0, 0::smallint, 0::smallint, format('KEY-%s%s', c, lpad(number::text, 5, '0')));
 END $$;
 
 -- From now on `number` is written; the epoch before it retires. The same again changes nothing. For the administrator.

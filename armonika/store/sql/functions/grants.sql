@@ -15,6 +15,7 @@ INSERT INTO door_grant VALUES
     ('set_first_credential', '{site,console,verifier}'),
     ('second_state', '{console}'), ('second_begin', '{console}'), ('second_prove', '{console}'), ('second_recover', '{console}'), ('second_enrol', '{console}'),
     ('second_codes', '{console}'), ('consult_staff', '{console}'), ('staff_accounts', '{console}'), ('record_review', '{console}'),
+    ('administrator_unseen', '{console}'), ('administrator_entries', '{console}'), ('administrator_see', '{console}'),
     ('issue_challenge', '{worker,verifier}'), ('redeem_challenge', '{site,console,verifier}'), ('throttle', '{site,console,api}'),
     ('enqueue', '{site,console,worker}'), ('enqueue_to', '{site,console}'),
     ('epochs', '{keeper,timpani,verifier}'), ('rotation_state', '{keeper,timpani,verifier}'), ('stale_keys', '{keeper,timpani}'), ('rewrap', '{keeper,timpani}'),
@@ -26,16 +27,21 @@ INSERT INTO door_grant VALUES
 DO $$
 DECLARE t record; g record; door text;
 BEGIN
-    FOR t IN SELECT c.oid::regclass AS name, c.relkind FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    -- Only what is not so already: a start then waits for nobody who uses a table, and the server's own analysis of one, which waits for whoever changed its
+    -- rights, cannot wait for a start that waits for it. The owner first, for the same reason.
+    FOR t IN SELECT c.oid::regclass AS name, c.relkind, c.relowner <> 'armonika_store'::regrole AS elsewhere,
+                 EXISTS (SELECT FROM aclexplode(c.relacl) x WHERE x.grantee = 0) AS given FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
              WHERE n.nspname = 'vault' AND c.relkind IN ('r', 'p', 'S') LOOP
-        EXECUTE format('REVOKE ALL ON %s FROM PUBLIC', t.name);
-        IF t.relkind = 'S' THEN
+        IF NOT t.elsewhere THEN
+            NULL;
+        ELSIF t.relkind = 'S' THEN
             IF NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = t.name::oid AND d.deptype IN ('a', 'i')) THEN
                 EXECUTE format('ALTER SEQUENCE %s OWNER TO armonika_store', t.name);
             END IF;
         ELSE
             EXECUTE format('ALTER TABLE %s OWNER TO armonika_store', t.name);
         END IF;
+        IF t.given THEN EXECUTE format('REVOKE ALL ON %s FROM PUBLIC', t.name); END IF;
     END LOOP;
     FOR t IN SELECT p.oid::regprocedure AS name, p.prokind FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'vault' LOOP
         EXECUTE format('ALTER ROUTINE %s OWNER TO armonika_vault', t.name);
@@ -50,7 +56,7 @@ END $$;
 -- What the functions themselves need, and no more: audit rows, leaves, tombstones and policy versions are only ever added.
 REVOKE ALL ON ALL TABLES IN SCHEMA vault FROM armonika_vault;
 GRANT SELECT ON ALL TABLES IN SCHEMA vault TO armonika_vault;
-GRANT INSERT ON vault.staff_end, vault.access_review, vault.ended, vault.audit, vault.leaf, vault.tombstone, vault.policy_version, vault.declared_field, vault.declared_purpose, vault.declared_reason,
+GRANT INSERT ON vault.administrator_entry, vault.administrator_seen, vault.staff_end, vault.access_review, vault.ended, vault.audit, vault.leaf, vault.tombstone, vault.policy_version, vault.declared_field, vault.declared_purpose, vault.declared_reason,
     vault.door_compartment, vault.compartment, vault.dataset, vault.field, vault.purpose, vault.role, vault.reason, vault.organisation, vault.trust_report TO armonika_vault;
 GRANT INSERT ON vault.declared_retention TO armonika_vault;
 GRANT INSERT, UPDATE, DELETE ON vault.retention TO armonika_vault;

@@ -67,11 +67,8 @@ END $$;
 -- The entry of what the operator does to an account, in the name of the console's service. Internal.
 CREATE OR REPLACE FUNCTION vault.note_staff(what smallint, whom uuid) RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
-DECLARE s vault.session;
 BEGIN
-    SELECT * INTO s FROM vault.session x WHERE x.kind = 'service' AND x.door = 'console' AND x.revoked_at IS NULL ORDER BY x.created_at DESC LIMIT 1;
-    IF s.secret_hash IS NULL THEN RAISE EXCEPTION USING ERRCODE = 'AR422', MESSAGE = 'the console is not installed'; END IF;
-    RETURN vault.note(s, vault.policy_in_force(), what, true, whom, NULL, NULL, 0, 0::smallint, 0::smallint, NULL);
+    RETURN vault.note(vault.service_of('console'), vault.policy_in_force(), what, true, whom, NULL, NULL, 0, 0::smallint, 0::smallint, NULL);
 END $$;
 
 -- Whether a role is of staff. Internal.
