@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import base64
-import binascii
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
+from uuid import UUID
 
 import msgspec
 
-from armonika.client.errors import BY_CODE, Problem, UnexpectedAnswer
+from armonika.client.bounds import code_of, words
+from armonika.client.errors import BY_CODE, ConnectionFailed, Problem, UnexpectedAnswer
+from armonika.client.lines import Lines
 from armonika.client.types import Checkpoint, Done, Made, Outcome, Person, Record
 
 T = TypeVar("T")
@@ -24,6 +27,8 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
+    private: Callable[[], frozenset[str]] = field(default=frozenset, repr=False)
+    """What was sent with the request and no message may repeat: the token, values of people."""
 
 
 class _Told(msgspec.Struct):
@@ -53,8 +58,13 @@ class Found(msgspec.Struct):
     people: list[Person]
 
 
+def media_type(headers: Mapping[str, str]) -> str:
+    """The media type of an answer, without parameters."""
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
 def problem(answer: Answer) -> Problem | UnexpectedAnswer:
-    """The error that an answer of 300 or more is."""
+    """The error that an answer is which is no success."""
     error = _problem(answer)
     error.retry_after = retry_after(answer.headers)
     return error
@@ -72,65 +82,171 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def _problem(answer: Answer) -> Problem | UnexpectedAnswer:
-    if not answer.headers.get("content-type", "").startswith("application/problem+json"):
+    if answer.status < 400 or media_type(answer.headers) != "application/problem+json":
         return UnexpectedAnswer(
             f"status {answer.status} without a problem document: is this the machine API's address?", answer.status
         )
-    try:
-        told = decode(answer, _Told)
-    except UnexpectedAnswer as error:
-        return error
-    return _error(told, answer.status)
+    told = _decoded(answer.body, _Told)
+    return (
+        UnexpectedAnswer(_FORM.format(answer.status), answer.status)
+        if told is None
+        else _error(told, answer.status, answer.private())
+    )
 
 
-def record_of(line: bytes) -> Record:
-    """One line of an export. Raises UnexpectedAnswer."""
-    return decode(Answer(200, {}, line), Record)
+class End(msgspec.Struct, forbid_unknown_fields=True):
+    """The last line of an export: it counts those before it."""
+
+    end: bool
+    person: UUID
+    records: int
+
+
+class Export:
+    """One person's export as its pieces come. A stream may be cut off where a line ends, and then only the last line is missing. A line may take `seconds`
+    (None: for ever), pauses of who reads left out."""
+
+    def __init__(self, person: UUID, seconds: float | None) -> None:
+        self._person, self._seconds = person, seconds
+        self._lines, self._waited, self._count, self._ended = Lines(), 0.0, 0, False
+
+    def feed(self, piece: bytes, waited: float) -> list[Record]:
+        """The records that this piece ends, which was waited for so many seconds. Raises UnexpectedAnswer for what is no line of this export,
+        ConnectionFailed when lines come too slowly."""
+        lines = self._lines.feed(piece)
+        self._waited = 0.0 if lines else self._waited + waited
+        if self._seconds is not None and self._waited > self._seconds:
+            raise ConnectionFailed("no whole answer came: too slow")
+        return [record for line in lines if (record := self._record(line)) is not None]
+
+    def _record(self, line: bytes) -> Record | None:
+        """The record in a line; None for the last line."""
+        found = None if self._ended else _decoded(line, Record)
+        if found is not None:
+            self._count += 1
+            return found
+        last = _decoded(line, End)
+        if last is None or self._ended or (last.end, last.person, last.records) != (True, self._person, self._count):
+            raise UnexpectedAnswer("a line of an export that is not of the documented form")
+        self._ended = True
+        return None
+
+    def finish(self) -> None:
+        """The stream ended. Raises ConnectionFailed when it was cut off."""
+        if self._lines.rest or not self._ended:
+            raise ConnectionFailed("the export was cut off")
+
+
+_FORM = "status {} with a body that is not of the documented form"
 
 
 def decode(answer: Answer, kind: type[T]) -> T:
     """The body as what it must be. Raises UnexpectedAnswer."""
+    found = _decoded(answer.body, kind)
+    if found is None:
+        raise UnexpectedAnswer(_FORM.format(answer.status), answer.status)
+    return found
+
+
+def _decoded(body: bytes, kind: type[T]) -> T | None:
+    """None for what is not of this form. An error raised while another is handled keeps that one, and this one may hold the body."""
     try:
-        return msgspec.json.decode(answer.body, type=kind)
-    except (msgspec.DecodeError, UnicodeError):
-        raise UnexpectedAnswer(f"status {answer.status} with a body that is not of the documented form", answer.status) from None
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None
 
 
-def _error(told: _Told, status: int) -> Problem:
-    code = told.type.rpartition(":")[2]
-    return BY_CODE.get(code, Problem)(status, code, told.title, told.detail)
+def _error(told: _Told, status: int, private: Iterable[str]) -> Problem:
+    code = code_of(told.type)
+    return BY_CODE.get(code, Problem)(status, code, words(told.title, private), words(told.detail, private))
 
 
-def person_of(answer: Answer) -> Person:
-    """A person with the validator of this read, which is in the ETag field when the answer is of one person."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What records may be in an answer: of one dataset, with these fields at most, and of these people where they were named by id."""
+
+    dataset: str
+    fields: frozenset[str]
+    people: tuple[UUID, ...] | None = None
+
+    def holds(self, person: Person, number: int) -> bool:
+        """Whether a person is the one that was asked for in this place, with nothing that was not asked for."""
+        return (self.people is None or self.people[number] == person.id) and all(
+            record.dataset == self.dataset
+            and self.fields.issuperset(record.values)
+            and record.values.keys() == record.versions.keys()
+            for record in person.records
+        )
+
+
+def person_of(answer: Answer, asked: Asked) -> Person:
+    """A person with the validator of this read, which is in the ETag field when the answer is of one person. Raises UnexpectedAnswer for another one."""
     person = decode(answer, Person)
+    if not asked.holds(person, 0):
+        raise UnexpectedAnswer("the answer is about something else than was asked")
     return replace(person, etag=answer.headers.get("etag", person.etag))
 
 
-def done_of(result: Result) -> Done | None:
+def found_in(answer: Answer, asked: Asked) -> Person | None:
+    """The one person that a look-up found, if any. Raises UnexpectedAnswer for several, and for what was not asked for."""
+    people = decode(answer, Found).people
+    if len(people) > 1 or not all(asked.holds(person, 0) for person in people):
+        raise UnexpectedAnswer("the answer is about something else than was asked")
+    return people[0] if people else None
+
+
+def outcomes(
+    answer: Answer, count: int, value_of: Callable[[Result, int], T | None]
+) -> list[Outcome[T]]:  # fmt: skip
+    """An outcome for each item. `value_of` takes a result and its place; an item that is not what was asked in that place has an error. Raises
+    UnexpectedAnswer when their number is not that of the request."""
+    results = decode(answer, _Results).results
+    if len(results) != count:
+        raise UnexpectedAnswer(f"{len(results)} results for {count} items")
+    private = answer.private() if any(result.problem is not None for result in results) else frozenset[str]()
+    return [_outcome(result, value_of(result, number), private) for number, result in enumerate(results)]
+
+
+def _outcome(result: Result, value: T | None, private: Iterable[str]) -> Outcome[T]:
+    if result.problem is not None and result.status >= 400:
+        return Outcome(error=_error(result.problem, result.status, private))
+    if value is not None and result.problem is None and result.status in (200, 201):
+        return Outcome(value)
+    return Outcome(error=UnexpectedAnswer("an item with neither the result that was asked for nor a problem"))
+
+
+def done_of(result: Result, number: int) -> Done | None:
     """What was done for one item."""
     return None if result.entry is None else Done(result.entry)
 
 
-def outcomes(answer: Answer, count: int, value_of: Callable[[Result], T | None]) -> list[Outcome[T]]:
-    """An outcome for each item. Raises UnexpectedAnswer when their number is not that of the request."""
-    results = decode(answer, _Results).results
-    if len(results) != count:
-        raise UnexpectedAnswer(f"{len(results)} results for {count} items")
-    return [_outcome(result, value_of(result)) for result in results]
+def person_in(asked: Asked) -> Callable[[Result, int], Person | None]:
+    """Takes the person of one item, when it is the one that was asked for in this place."""
+    return lambda result, number: result.person if result.person is not None and asked.holds(result.person, number) else None
 
 
-def _outcome(result: Result, value: T | None) -> Outcome[T]:
-    if result.problem is not None:
-        return Outcome(error=_error(result.problem, result.status))
-    return Outcome(value) if value is not None else Outcome(error=UnexpectedAnswer("an item with neither result nor problem"))
+def made_once() -> Callable[[Result, int], Made | None]:
+    """Takes what was made for one item; nobody is made for two."""
+    seen: set[UUID] = set()
+
+    def made(result: Result, number: int) -> Made | None:
+        one = result.made
+        if one is None or one.id in seen:
+            return None
+        seen.add(one.id)
+        return one
+
+    return made
+
+
+_CHECKPOINT = re.compile(r"([^\n]+)\n(0|[1-9][0-9]{0,18})\n([A-Za-z0-9+/]{43}=)\n\n(?:\u2014 [^\n]+\n)+")
 
 
 def checkpoint_of(answer: Answer) -> Checkpoint:
-    """The three lines of a checkpoint (C2SP tlog-checkpoint). Raises UnexpectedAnswer."""
-    try:
-        text = answer.body.decode()
-        origin, size, root = text.split("\n")[:3]
-        return Checkpoint(origin, int(size), base64.b64decode(root, validate=True), text)
-    except (ValueError, binascii.Error):
-        raise UnexpectedAnswer("the answer is no checkpoint") from None
+    """A checkpoint with at least one signature (C2SP tlog-checkpoint). Raises UnexpectedAnswer."""
+    text = answer.body.decode("utf-8", "replace")
+    found = _CHECKPOINT.fullmatch(text)
+    if found is None:
+        raise UnexpectedAnswer("the answer is no checkpoint")
+    origin, size, root = found.groups()
+    return Checkpoint(origin, int(size), base64.b64decode(root), text)

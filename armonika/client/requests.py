@@ -10,7 +10,18 @@ from uuid import UUID, uuid4
 
 import msgspec
 
-from armonika.client.answers import Answer, Found, checkpoint_of, decode, done_of, outcomes, person_of
+from armonika.client.answers import (
+    Answer,
+    Asked,
+    checkpoint_of,
+    decode,
+    done_of,
+    found_in,
+    made_once,
+    outcomes,
+    person_in,
+    person_of,
+)
 from armonika.client.types import Checkpoint, Correction, Done, Erased, Made, NewPerson, Outcome, Person, Policy, Use
 
 MOST = 1000
@@ -20,7 +31,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
-    """One request and what its answer means. `repeatable`: sent twice it does no more than sent once."""
+    """One request and what its answer means. `repeatable`: sent twice it does no more than sent once. `status` and `media` are those of the one answer
+    that is a success: any other, a part of one (206) too, is not what was asked for."""
 
     method: str
     path: str
@@ -28,17 +40,22 @@ class Call(Generic[T]):
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = field(default=None, repr=False)
     repeatable: bool = False
+    status: int = 200
+    media: str = "application/json"
 
 
 def create(new: NewPerson, use: Use, key: str | None) -> Call[Made]:
     """POST /v1/people."""
-    return _keyed(_post("/v1/people", {**_of(use), **_item(new)}, lambda answer: decode(answer, Made)), key)
+    call = _post("/v1/people", {**_of(use), **_item(new)}, lambda answer: decode(answer, Made))
+    return replace(_keyed(call, key), status=201)
 
 
 def read(person: UUID, dataset: str, fields: Iterable[str], use: Use) -> Call[Person]:
     """GET /v1/people/{person}."""
-    params = {"dataset": dataset, "fields": ",".join(fields), **_of(use)}
-    return Call("GET", _person(person) + _query(params), person_of, repeatable=True)
+    named = list(fields)
+    params = {"dataset": dataset, "fields": ",".join(named), **_of(use)}
+    asked = Asked(dataset, frozenset(named), (UUID(str(person)),))
+    return Call("GET", _person(person) + _query(params), lambda answer: person_of(answer, asked), repeatable=True)
 
 
 def correct(person: Person, values: Mapping[str, str], use: Use, record: UUID | None, overwrite: bool) -> Call[Done]:
@@ -68,8 +85,10 @@ def restriction(person: UUID, use: Use, on: bool) -> Call[Done]:
 
 def look_up(email: str, dataset: str, fields: Iterable[str], use: Use) -> Call[Person | None]:
     """POST /v1/lookups: a read, with the address in the body."""
-    body = {**_of(use), "dataset": dataset, "email": email, "fields": list(fields)}
-    return replace(_post("/v1/lookups", body, lambda answer: next(iter(decode(answer, Found).people), None)), repeatable=True)
+    named = list(fields)
+    body = {**_of(use), "dataset": dataset, "email": email, "fields": named}
+    asked = Asked(dataset, frozenset(named))
+    return replace(_post("/v1/lookups", body, lambda answer: found_in(answer, asked)), repeatable=True)
 
 
 def policy() -> Call[Policy]:
@@ -80,20 +99,21 @@ def policy() -> Call[Policy]:
 def create_people(people: Sequence[NewPerson], use: Use, key: str | None) -> Call[list[Outcome[Made]]]:
     """POST /v1/people/batch."""
     body = {**_of(use), "people": [_item(new) for new in _within(people)]}
-    return _keyed(_post("/v1/people/batch", body, lambda answer: outcomes(answer, len(people), lambda result: result.made)), key)
+    return _keyed(_batch("/v1/people/batch", body, len(people), made_once), key)
 
 
 def read_people(people: Sequence[UUID], dataset: str, fields: Iterable[str], use: Use) -> Call[list[Outcome[Person]]]:
     """POST /v1/people/read."""
-    body = {**_of(use), "dataset": dataset, "fields": list(fields), "people": list(_within(people))}
-    call = _post("/v1/people/read", body, lambda answer: outcomes(answer, len(people), lambda result: result.person))
-    return replace(call, repeatable=True)
+    named, whom = list(fields), list(_within(people))
+    body = {**_of(use), "dataset": dataset, "fields": named, "people": whom}
+    asked = Asked(dataset, frozenset(named), tuple(UUID(str(person)) for person in whom))
+    return replace(_batch("/v1/people/read", body, len(whom), lambda: person_in(asked)), repeatable=True)
 
 
 def erase_people(people: Sequence[UUID], use: Use) -> Call[list[Outcome[Done]]]:
     """POST /v1/people/erase."""
     body = {**_of(use), "people": list(_within(people))}
-    return _post("/v1/people/erase", body, lambda answer: outcomes(answer, len(people), done_of))
+    return _batch("/v1/people/erase", body, len(people), lambda: done_of)
 
 
 def correct_people(corrections: Sequence[Correction], use: Use) -> Call[list[Outcome[Done]]]:
@@ -105,32 +125,35 @@ def correct_people(corrections: Sequence[Correction], use: Use) -> Call[list[Out
         }
         for item in _within(corrections)
     ]  # fmt: skip
-    return _post("/v1/people/correct", {**_of(use), "corrections": items}, lambda answer: outcomes(answer, len(items), done_of))
+    return _batch("/v1/people/correct", {**_of(use), "corrections": items}, len(items), lambda: done_of)
 
 
 def restrict_people(people: Sequence[UUID], use: Use, on: bool) -> Call[list[Outcome[Done]]]:
     """POST /v1/people/restrict."""
     body = {**_of(use), "restricted": on, "people": list(_within(people))}
-    return _post("/v1/people/restrict", body, lambda answer: outcomes(answer, len(people), done_of))
+    return _batch("/v1/people/restrict", body, len(people), lambda: done_of)
 
 
 def look_up_people(emails: Sequence[str], dataset: str, fields: Iterable[str], use: Use) -> Call[list[Outcome[Person]]]:
     """POST /v1/lookups/batch: a read, with the addresses in the body."""
-    body = {**_of(use), "dataset": dataset, "fields": list(fields), "emails": list(_within(emails))}
-    call = _post("/v1/lookups/batch", body, lambda answer: outcomes(answer, len(emails), lambda result: result.person))
-    return replace(call, repeatable=True)
+    named = list(fields)
+    body = {**_of(use), "dataset": dataset, "fields": named, "emails": list(_within(emails))}
+    asked = Asked(dataset, frozenset(named))
+    return replace(_batch("/v1/lookups/batch", body, len(emails), lambda: person_in(asked)), repeatable=True)
 
 
 def export(person: UUID, use: Use) -> Call[None]:
-    """GET /v1/people/{person}/export. The body is a stream of lines (`record_of`), read by the client."""
+    """GET /v1/people/{person}/export. The body is a stream of lines (`Export`), read by the client."""
     if use.reference is not None:
         raise ValueError("an export takes no reference")
-    return Call("GET", f"{_person(person)}/export{_query(_of(use))}", lambda answer: None, repeatable=True)
+    return Call(
+        "GET", f"{_person(person)}/export{_query(_of(use))}", lambda answer: None, repeatable=True, media="application/x-ndjson"
+    )
 
 
 def checkpoint() -> Call[Checkpoint]:
     """GET /log/checkpoint."""
-    return Call("GET", "/log/checkpoint", checkpoint_of, repeatable=True)
+    return Call("GET", "/log/checkpoint", checkpoint_of, repeatable=True, media="text/plain")
 
 
 def _person(person: UUID) -> str:
@@ -169,6 +192,14 @@ def _send(method: str, path: str, body: Mapping[str, Any], parse: Callable[[Answ
 
 def _post(path: str, body: Mapping[str, Any], parse: Callable[[Answer], T]) -> Call[T]:
     return _send("POST", path, body, parse)
+
+
+def _batch(
+    path: str, body: Mapping[str, Any], count: int, value_of: Callable[[], Callable[[Any, int], T | None]]
+) -> Call[list[Outcome[T]]]:
+    """A batch; what takes the results of an answer is made for each answer anew."""
+    call: Call[list[Outcome[T]]] = _post(path, body, lambda answer: [])
+    return replace(call, parse=lambda answer: outcomes(answer, count, value_of()))
 
 
 def _keyed(call: Call[T], key: str | None) -> Call[T]:
