@@ -95,6 +95,7 @@ def test_redirects_are_not_followed_and_cookies_not_kept(make: Maker) -> None:
         answer(404, b'{"title":["x"]}', "application/problem+json"), answer(404, b'{"status":"404"}', "application/problem+json"), answer(404, b"[" * 100000, "application/problem+json"),
         answer(404, b"{}", "application/problem+jsonp"), answer(599, b"", "text/html"),
     ],
+    ids=lambda _: "reply",
 )  # fmt: skip
 def test_what_is_no_answer_of_the_api_is_none(make: Maker, reply: bytes) -> None:
     with scripted(reply) as server, pytest.raises(errors.UnexpectedAnswer) as caught:
@@ -112,6 +113,7 @@ def test_what_is_no_answer_of_the_api_is_none(make: Maker, reply: bytes) -> None
         answer(200, b"ffffffffffffffffff\r\nx", "application/json", "Transfer-Encoding: chunked", whole=False), answer(200, b"5\r\n{", "application/json", "Transfer-Encoding: chunked", whole=False),
         answer(200, b"-1\r\n{", "application/json", "Transfer-Encoding: chunked", whole=False), answer(101, b"", "application/json", "Upgrade: h2c", whole=False),
     ],
+    ids=lambda _: "reply",
 )  # fmt: skip
 def test_a_broken_answer_is_a_broken_connection(make: Maker, reply: bytes) -> None:
     with scripted(reply) as server, pytest.raises((errors.ConnectionFailed, errors.UnexpectedAnswer)):
@@ -207,6 +209,7 @@ def end(records: int, whom: UUID = ME, **more: Any) -> dict[str, Any]:
         (export(record(), {**end(1), "end": False}), errors.UnexpectedAnswer), (export(record(), [], end(1)), errors.UnexpectedAnswer), (export(record(), end(1), rest=b"x"), errors.ConnectionFailed),
         (export(record(), rest=b"[" * 100000 + b"\n"), errors.UnexpectedAnswer), (export({**record(), "values": {"name": 1}}), errors.UnexpectedAnswer),
     ],
+    ids=lambda _: "",
 )  # fmt: skip
 def test_an_export_that_was_cut_off_never_passes_for_a_whole_one(
     make: Maker, body: bytes, kind: type[Exception], version: str
