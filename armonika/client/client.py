@@ -13,11 +13,12 @@ from uuid import UUID
 import httpx
 
 from armonika.client import connection, requests
-from armonika.client.answers import Answer, Export
+from armonika.client.answers import Answer
 from armonika.client.bounds import Gathered, Secret, packed
+from armonika.client.calls import Call
 from armonika.client.errors import ConnectionFailed
 from armonika.client.exchange import course
-from armonika.client.requests import Call
+from armonika.client.export import Export
 from armonika.client.retry import Retry
 from armonika.client.types import Checkpoint, Correction, Done, Erased, Made, NewPerson, Outcome, Person, Policy, Record, Use
 from armonika.client.wire import Wire, within

@@ -11,8 +11,8 @@ from typing import TypeVar
 
 from armonika.client.answers import Answer, media_type, problem
 from armonika.client.bounds import private_of
+from armonika.client.calls import Call
 from armonika.client.errors import ArmonikaError, ConnectionFailed, Problem, UnexpectedAnswer
-from armonika.client.requests import Call
 from armonika.client.retry import Retry
 
 T = TypeVar("T")

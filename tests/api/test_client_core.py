@@ -23,9 +23,9 @@ from hypothesis import strategies as st
 
 from armonika.client import Client, NewPerson, Retry, Use, errors, requests
 from armonika.client.answers import Answer
+from armonika.client.calls import Call
 from armonika.client.exchange import course
 from armonika.client.lines import Lines
-from armonika.client.requests import Call
 
 CHECKOUT = Path(__file__).parents[2]
 USE = Use("provide", "integration")
@@ -150,7 +150,7 @@ def test_addresses_hold_ids_and_nothing_else() -> None:
     )
     with pytest.raises(ValueError, match="surrogate") as caught:
         requests.create(NewPerson("account", {"name": "Zoubida\ud800"}), USE, None)
-    assert caught.value.__cause__ is None
+    assert caught.value.__cause__ is caught.value.__context__ is None
     for use in (requests.erase, requests.export):
         with pytest.raises(ValueError, match="reference"):
             use(uuid4(), Use("provide", "integration", "CASE-1"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
@@ -37,12 +37,6 @@ STATE = "SELECT array[{}]".format(
         for table in ("subject", "record", "data_key", "lookup", "tombstone", "credential", "organisation")
     )
 )
-
-
-@pytest.fixture(scope="module")
-def admin(live: Live) -> Iterator[psycopg.Connection[Any]]:
-    with psycopg.connect(Embedded(live.home / "postgres", live.home / "keys").admin_dsn, autocommit=True) as connection:
-        yield connection
 
 
 @pytest.fixture(scope="module")

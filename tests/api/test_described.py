@@ -9,9 +9,9 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from tests.api.scopes import CELLS, ROWS, Who
 from tests.api.test_api import READ, USE, api, create, problem  # noqa: F401 (a fixture)
 from tests.api.test_schema import conforms, described, operations, resolved  # noqa: F401 (a fixture)
-from tests.api.test_scopes import CELLS, ROWS, Who
 from tests.live import Live
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND")

@@ -152,8 +152,7 @@ def test_an_export_without_what_cannot_be_opened_is_none(error: type[VaultError]
 def test_what_waits_is_asked_when_its_turn_comes() -> None:
     """Nothing that was known of a token before is used."""
 
-    async def waiting() -> None:
-        store = Store(0)
+    async def waiting(store: Store) -> None:
         with pytest.raises(SessionEnded):
             await Creations(store).create(SECRET, "provide", "integration", None, new("a"))  # type: ignore[arg-type]
         with pytest.raises(SessionEnded):
@@ -162,7 +161,7 @@ def test_what_waits_is_asked_when_its_turn_comes() -> None:
             await Tokens(store.living).check(SECRET)
         assert not store.stored
 
-    asyncio.run(waiting())
+    asyncio.run(waiting(Store(0)))
 
 
 @pytest.mark.parametrize("end", ["revoked_at = clock_timestamp()", "expires_at = clock_timestamp()"])
