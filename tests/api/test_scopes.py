@@ -95,3 +95,30 @@ def test_a_token_does_what_is_inside_its_bounds_and_nothing_else(
             fresh = fresh._replace(email=f"{uuid4().hex}@org.example")
         answer = row.call(caller(cell.role, **bounded(cell, row, bounds)), cell.use, cell.dataset, fresh)
         assert granted(answer), (bounds, answer.text)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_condition_or_a_key_tells_nothing_to_who_may_not(
+    live: Live, admin: psycopg.Connection[Any], caller: Caller, people: People, name: str
+) -> None:
+    cell, row = CELLS[0], ROWS[name]
+    kinds = people(cell)
+    of = {who.person: who for who in kinds.values()}
+    token = caller(cell.role, **bounded(cell, row, (None, None, False))).headers["authorization"]
+    before = state_of(admin)
+    for header, value in (
+        ("If-Match", "*"),
+        ("If-Match", '"x"'),
+        ("If-None-Match", "*"),
+        ("If-None-Match", '"x"'),
+        ("Idempotency-Key", '"one"'),
+    ):
+        with httpx.Client(base_url=live.api, headers={"Authorization": token, header: value}, timeout=20) as client:
+            first, *others = (
+                told(admin, client, lambda c, person, _: row.call(c, cell.use, cell.dataset, of[person]), who.person, who.record)
+                for who in kinds.values()
+            )
+        assert all(other == first for other in others), (header, value)
+        assert first[0] in (403, 404, 412) or b'"status":40' in first[2]
+        assert not any(entry[1] for entry in first[3])
+    assert state_of(admin) == before
