@@ -158,6 +158,8 @@ class AsyncClient:
                         reply = await (send or self._send)(step)
                     except (httpx.RequestError, TimeoutError) as error:
                         reply = connection.failed(error)
+                    except ConnectionFailed as error:
+                        reply = error
                 else:
                     await asyncio.sleep(step)
                     reply = None
@@ -166,7 +168,7 @@ class AsyncClient:
             return value
 
     def _request(self, call: Call[T]) -> httpx.Request:
-        return self._http.build_request(call.method, call.path, headers=call.headers, content=call.body)
+        return self._http.build_request(call.method, call.path, headers={**call.headers, **connection.named()}, content=call.body)
 
     async def _send(self, call: Call[T]) -> Answer:
         async with asyncio.timeout(self._patience):
@@ -174,6 +176,8 @@ class AsyncClient:
 
     async def _whole(self, response: httpx.Response) -> Answer:
         try:
+            if not connection.answered(response):
+                raise ConnectionFailed("the answer to another request came")
             body = Gathered(response.status_code, response.headers)
             async for piece in response.aiter_raw():
                 body.add(piece)
@@ -185,7 +189,7 @@ class AsyncClient:
         """The answer's beginning; its body stays on the wire when there is one to stream."""
         async with asyncio.timeout(self._patience):
             response = await self._http.send(self._request(call), stream=True)
-            if response.status_code != call.status or packed(response.headers):
+            if response.status_code != call.status or packed(response.headers) or not connection.answered(response):
                 return await self._whole(response)
             held.append(response)
             return Answer(response.status_code, response.headers, b"")

@@ -156,6 +156,8 @@ class Client:
                         reply = (send or self._send)(step)
                     except httpx.RequestError as error:
                         reply = connection.failed(error)
+                    except ConnectionFailed as error:
+                        reply = error
                 else:
                     time.sleep(step)
                     reply = None
@@ -164,7 +166,7 @@ class Client:
             return value
 
     def _request(self, call: Call[T]) -> httpx.Request:
-        return self._http.build_request(call.method, call.path, headers=call.headers, content=call.body)
+        return self._http.build_request(call.method, call.path, headers={**call.headers, **connection.named()}, content=call.body)
 
     def _send(self, call: Call[T]) -> Answer:
         with within(self._patience):
@@ -172,6 +174,8 @@ class Client:
 
     def _whole(self, response: httpx.Response) -> Answer:
         try:
+            if not connection.answered(response):
+                raise ConnectionFailed("the answer to another request came")
             body = Gathered(response.status_code, response.headers)
             for piece in response.iter_raw():
                 body.add(piece)
@@ -183,7 +187,7 @@ class Client:
         """The answer's beginning; its body stays on the wire when there is one to stream."""
         with within(self._patience):
             response = self._http.send(self._request(call), stream=True)
-            if response.status_code != call.status or packed(response.headers):
+            if response.status_code != call.status or packed(response.headers) or not connection.answered(response):
                 return self._whole(response)
             held.append(response)
             return Answer(response.status_code, response.headers, b"")

@@ -7,6 +7,7 @@ import ssl
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 
@@ -15,6 +16,7 @@ from armonika.client.errors import ConnectionFailed
 
 TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 _TOKEN = re.compile(r"[A-Za-z0-9\-._~+/=]{20,200}")
+CALL = "Armonika-Call"
 _LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
 
 
@@ -74,6 +76,18 @@ def context(verify: ssl.SSLContext | Path | str | None, cert: tuple[str, str] | 
     if cert is not None:
         made.load_cert_chain(*cert)
     return made
+
+
+def named() -> dict[str, str]:
+    """A name for one sending of a request, which this API gives back with its answer."""
+    return {CALL: uuid4().hex}
+
+
+def answered(response: httpx.Response) -> bool:
+    """Whether an answer is to this very request. A connection on which one answer too many came, from a proxy that lost count, gives each request the
+    answer of the one before."""
+    sent: str = response.request.headers[CALL]
+    return bool(response.headers.get(CALL, sent) == sent)
 
 
 def failed(error: httpx.RequestError | TimeoutError) -> ConnectionFailed:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
+import socket
+import time
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
-from armonika.client import errors
+from armonika.client import Person, Record, Retry, errors
 from tests.api.hostile import (
     MADE,
     ME,
     OTHER,
+    POLICY,
     USE,
     ZOUBIDA,
     Maker,
@@ -91,3 +96,40 @@ def test_a_checkpoint_is_whole(make: Maker) -> None:
     for text in (whole[:-1], whole[:40], whole.replace("12", "1_2"), whole.replace("12", "-1"), whole.replace("12", "\u0661"), whole.replace("12", "012"), whole.replace("A" * 43, "A" * 39), whole.partition("\u2014")[0]):  # fmt: skip
         with scripted(answer(200, text.encode(), "text/plain", whole=False)) as server, pytest.raises(errors.UnexpectedAnswer):
             make(server).checkpoint()
+
+
+def asked_as(request: bytes) -> str:
+    found = re.search(rb"armonika-call: ([0-9a-f]{32})\r\n", request, re.IGNORECASE)
+    assert found
+    return found[1].decode()
+
+
+def test_an_answer_to_another_request_is_none(make: Maker) -> None:
+    """A proxy that lost count leaves an answer on the connection; each request after it would get the one of the request before."""
+
+    def confused(wire: socket.socket) -> None:
+        """Has read one request; one answer too many stands before those that follow."""
+        wire.sendall(
+            answer(200, POLICY, "application/json", "Armonika-Call: " + asked_as(server.asked[-1]))
+            + answer(200, POLICY, "application/json", "Armonika-Call: other")
+        )
+        time.sleep(1)
+
+    with scripted(confused) as server:
+        client = make(server)
+        assert client.policy().version == "1"
+        whom = Person(ME, (Record(uuid4(), "account", {"name": "N"}, {"name": 1}, 1),), '"x"')
+        with pytest.raises(errors.ConnectionFailed, match="another request"):
+            client.correct(whom, {"name": "M"}, USE)
+        assert client.policy().version == "1", "and the connection is not used again"
+    with scripted(answer(200, POLICY, "application/json", "Armonika-Call: other")) as server:
+        with pytest.raises(errors.ConnectionFailed):
+            make(server, retry=Retry(attempts=3, first=0.01)).policy()
+        assert len(server.asked) == 3
+        assert len({asked_as(request) for request in server.asked}) == 3, "a name for each sending"
+    body = json.dumps({"end": True, "person": str(ME), "records": 0}).encode() + b"\n"
+    with (
+        scripted(answer(200, body, "application/x-ndjson", "Armonika-Call: other")) as server,
+        pytest.raises(errors.ConnectionFailed),
+    ):
+        list(make(server).export(ME, USE))
