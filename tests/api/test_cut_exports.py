@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import socket
-import time
 
 import pytest
 
 from armonika.client import Retry, errors
+from armonika.client.export import Export
 from tests.api.hostile import (
     LINES,
     ME,
@@ -30,26 +29,20 @@ from tests.api.scripted import Reply, answer, scripted
 )  # fmt: skip
 def test_an_export_that_drips_is_given_up(make: Maker, reply: Reply) -> None:
     with scripted(reply) as server, pytest.raises(errors.ConnectionFailed):
-        list(make(server, timeout=0.3).export(ME, USE))
+        list(make(server, timeout=0.2).export(ME, USE))
 
 
-def test_who_reads_an_export_may_take_its_time(make: Maker) -> None:
-    lines = [json.dumps(record()).encode() for _ in range(4)] + [
-        json.dumps({"end": True, "person": str(ME), "records": 4}).encode()
-    ]
-
-    def send(wire: socket.socket) -> None:
-        wire.sendall(LINES + b"\r\n")
-        for line in lines:
-            wire.sendall(line + b"\n")
-            time.sleep(0.15)
-
-    with scripted(send) as server:
-        found = []
-        for one in make(server, timeout=0.4).export(ME, USE):
-            time.sleep(0.5)
-            found.append(one)
-    assert len(found) == 4
+def test_only_waiting_for_a_line_counts() -> None:
+    """Who reads may take its time, and so may an export of many lines: what is bounded is how long one line is waited for."""
+    line = json.dumps(record()).encode()
+    one = Export(ME, 1.0)
+    for _ in range(20):
+        assert not one.feed(line[:30], 0.4)
+        assert len(one.feed(line[30:] + b"\n", 0.9)) == 1
+    assert not one.feed(line[:30], 0.6)
+    with pytest.raises(errors.ConnectionFailed, match="slow"):
+        one.feed(line[30:40], 0.6)
+    assert not Export(ME, None).feed(line[:30], 1e9)
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])

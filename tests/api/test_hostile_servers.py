@@ -85,7 +85,7 @@ def test_an_answer_that_drips_is_given_up(make: Maker, reply: Reply) -> None:
     with scripted(reply) as server:
         for call in (lambda client: client.policy(), lambda client: list(client.export(ME, USE))):
             with pytest.raises((errors.ConnectionFailed, errors.UnexpectedAnswer)):
-                call(make(server, timeout=0.3))
+                call(make(server, timeout=0.2))
 
 
 def test_no_body_fills_the_memory(make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
