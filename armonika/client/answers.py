@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import base64
-import binascii
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
+from uuid import UUID
 
 import msgspec
 
+from armonika.client.bounds import code_of, words
 from armonika.client.errors import BY_CODE, Problem, UnexpectedAnswer
-from armonika.client.types import Checkpoint, Done, Made, Outcome, Person, Record
+from armonika.client.types import Checkpoint, Person
 
 T = TypeVar("T")
 
@@ -24,27 +26,17 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
+    private: Callable[[], frozenset[str]] = field(default=frozenset, repr=False)
+    """What was sent with the request and no message may repeat: the token, values of people."""
 
 
-class _Told(msgspec.Struct):
+class Told(msgspec.Struct):
+    """A problem as it is told."""
+
     type: str = "about:blank"
     title: str = "Failed"
     status: int = 0
     detail: str = ""
-
-
-class Result(msgspec.Struct):
-    """One item of a batch's answer."""
-
-    status: int
-    made: Made | None = None
-    person: Person | None = None
-    entry: int | None = None
-    problem: _Told | None = None
-
-
-class _Results(msgspec.Struct):
-    results: list[Result]
 
 
 class Found(msgspec.Struct):
@@ -53,8 +45,13 @@ class Found(msgspec.Struct):
     people: list[Person]
 
 
+def media_type(headers: Mapping[str, str]) -> str:
+    """The media type of an answer, without parameters."""
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
 def problem(answer: Answer) -> Problem | UnexpectedAnswer:
-    """The error that an answer of 300 or more is."""
+    """The error that an answer is which is no success."""
     error = _problem(answer)
     error.retry_after = retry_after(answer.headers)
     return error
@@ -72,65 +69,95 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def _problem(answer: Answer) -> Problem | UnexpectedAnswer:
-    if not answer.headers.get("content-type", "").startswith("application/problem+json"):
+    if answer.status < 400 or media_type(answer.headers) != "application/problem+json":
         return UnexpectedAnswer(
             f"status {answer.status} without a problem document: is this the machine API's address?", answer.status
         )
-    try:
-        told = decode(answer, _Told)
-    except UnexpectedAnswer as error:
-        return error
-    return _error(told, answer.status)
+    told = decoded(answer.body, Told)
+    return (
+        UnexpectedAnswer(_FORM.format(answer.status), answer.status)
+        if told is None
+        else error_of(told, answer.status, answer.private())
+    )
 
 
-def record_of(line: bytes) -> Record:
-    """One line of an export. Raises UnexpectedAnswer."""
-    return decode(Answer(200, {}, line), Record)
+_FORM = "status {} with a body that is not of the documented form"
 
 
 def decode(answer: Answer, kind: type[T]) -> T:
     """The body as what it must be. Raises UnexpectedAnswer."""
+    found = decoded(answer.body, kind)
+    if found is None:
+        raise UnexpectedAnswer(_FORM.format(answer.status), answer.status)
+    return found
+
+
+def decoded(body: bytes, kind: type[T]) -> T | None:
+    """None for what is not of this form. An error raised while another is handled keeps that one, and this one may hold the body."""
     try:
-        return msgspec.json.decode(answer.body, type=kind)
-    except (msgspec.DecodeError, UnicodeError):
-        raise UnexpectedAnswer(f"status {answer.status} with a body that is not of the documented form", answer.status) from None
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None
 
 
-def _error(told: _Told, status: int) -> Problem:
-    code = told.type.rpartition(":")[2]
-    return BY_CODE.get(code, Problem)(status, code, told.title, told.detail)
+def error_of(told: Told, status: int, private: Iterable[str]) -> Problem:
+    """The error of a problem; words that repeat any of `private` are withheld."""
+    code = code_of(told.type)
+    return BY_CODE.get(code, Problem)(status, code, words(told.title, private), words(told.detail, private))
 
 
-def person_of(answer: Answer) -> Person:
-    """A person with the validator of this read, which is in the ETag field when the answer is of one person."""
+_ETAG = re.compile(r'"[\x21\x23-\x7e]*"')
+"""A validator as it may go back in If-Match."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What records may be in an answer: of one dataset, with these fields at most, and of these people where they were named by id."""
+
+    dataset: str
+    fields: frozenset[str]
+    people: tuple[UUID, ...] | None = None
+
+    def holds(self, person: Person, number: int) -> bool:
+        """Whether a person is the one that was asked for in this place, with nothing that was not asked for."""
+        named = self.people is None or self.people[number] == person.id
+        return (
+            named
+            and (person.etag is None or _ETAG.fullmatch(person.etag) is not None)
+            and all(
+                record.dataset == self.dataset
+                and self.fields.issuperset(record.values)
+                and record.values.keys() == record.versions.keys()
+                for record in person.records
+            )
+        )
+
+
+def person_of(answer: Answer, asked: Asked) -> Person:
+    """A person with the validator of this read, which is in the ETag field when the answer is of one person. Raises UnexpectedAnswer for another one."""
     person = decode(answer, Person)
-    return replace(person, etag=answer.headers.get("etag", person.etag))
+    person = replace(person, etag=answer.headers.get("etag", person.etag))
+    if not asked.holds(person, 0):
+        raise UnexpectedAnswer("the answer is about something else than was asked")
+    return person
 
 
-def done_of(result: Result) -> Done | None:
-    """What was done for one item."""
-    return None if result.entry is None else Done(result.entry)
+def found_in(answer: Answer, asked: Asked) -> Person | None:
+    """The one person that a look-up found, if any. Raises UnexpectedAnswer for several, and for what was not asked for."""
+    people = decode(answer, Found).people
+    if len(people) > 1 or not all(asked.holds(person, 0) for person in people):
+        raise UnexpectedAnswer("the answer is about something else than was asked")
+    return people[0] if people else None
 
 
-def outcomes(answer: Answer, count: int, value_of: Callable[[Result], T | None]) -> list[Outcome[T]]:
-    """An outcome for each item. Raises UnexpectedAnswer when their number is not that of the request."""
-    results = decode(answer, _Results).results
-    if len(results) != count:
-        raise UnexpectedAnswer(f"{len(results)} results for {count} items")
-    return [_outcome(result, value_of(result)) for result in results]
-
-
-def _outcome(result: Result, value: T | None) -> Outcome[T]:
-    if result.problem is not None:
-        return Outcome(error=_error(result.problem, result.status))
-    return Outcome(value) if value is not None else Outcome(error=UnexpectedAnswer("an item with neither result nor problem"))
+_CHECKPOINT = re.compile(r"([^\n]+)\n(0|[1-9][0-9]{0,18})\n([A-Za-z0-9+/]{43}=)\n\n(?:\u2014 [^\n]+\n)+")
 
 
 def checkpoint_of(answer: Answer) -> Checkpoint:
-    """The three lines of a checkpoint (C2SP tlog-checkpoint). Raises UnexpectedAnswer."""
-    try:
-        text = answer.body.decode()
-        origin, size, root = text.split("\n")[:3]
-        return Checkpoint(origin, int(size), base64.b64decode(root, validate=True), text)
-    except (ValueError, binascii.Error):
-        raise UnexpectedAnswer("the answer is no checkpoint") from None
+    """A checkpoint with at least one signature (C2SP tlog-checkpoint). Raises UnexpectedAnswer."""
+    text = answer.body.decode("utf-8", "replace")
+    found = _CHECKPOINT.fullmatch(text)
+    if found is None:
+        raise UnexpectedAnswer("the answer is no checkpoint")
+    origin, size, root = found.groups()
+    return Checkpoint(origin, int(size), base64.b64decode(root), text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -13,13 +14,15 @@ from uuid import UUID
 import httpx
 
 from armonika.client import connection, requests
-from armonika.client.answers import Answer, record_of
+from armonika.client.answers import Answer
+from armonika.client.bounds import Gathered, Secret, packed
+from armonika.client.calls import Call
 from armonika.client.errors import ConnectionFailed
 from armonika.client.exchange import course
-from armonika.client.lines import Lines
-from armonika.client.requests import Call
+from armonika.client.export import Export
 from armonika.client.retry import Retry
 from armonika.client.types import Checkpoint, Correction, Done, Erased, Made, NewPerson, Outcome, Person, Policy, Record, Use
+from armonika.client.wire import AsyncWire
 
 T = TypeVar("T")
 
@@ -36,8 +39,10 @@ class AsyncClient:
         cert: tuple[str, str] | None = None, timeout: httpx.Timeout | float = connection.TIMEOUT, retry: Retry = Retry(),  # noqa: B008 (immutable)
     ) -> None:  # fmt: skip
         """`verify` is a file of authorities or an SSL context, `cert` the client's certificate and key files. Raises ValueError, OSError, SSLError."""
-        self._http = httpx.AsyncClient(**connection.options(address, token, token_file, verify, cert, timeout))
-        self._retry = retry
+        named, tls = connection.options(address, token, token_file, verify, cert, timeout)
+        self._http = httpx.AsyncClient(transport=AsyncWire(verify=tls or False, trust_env=False), **named)
+        self._retry, self._patience = retry, connection.patience(timeout)
+        self._secret = Secret(named["headers"]["Authorization"].partition(" ")[2])
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self._http.base_url)!r})"
@@ -119,24 +124,31 @@ class AsyncClient:
         """Every record that the token may read, as it arrives. Raises ConnectionFailed when the stream breaks off: begin again then."""
         held: list[httpx.Response] = []
         await self._run(requests.export(person, use), lambda call: self._open(call, held))
-        lines = Lines()
+        export, failure = Export(UUID(str(person)), self._patience), None
+        pieces = held[0].aiter_raw()
         try:
-            async for piece in held[0].aiter_bytes():
-                for line in lines.feed(piece):
-                    yield record_of(line)
-            if lines.rest:
-                raise ConnectionFailed("the stream ended inside a line")
-        except httpx.RequestError as error:
-            raise connection.failed(error) from None
+            while True:
+                began = time.monotonic()
+                async with asyncio.timeout(self._patience):
+                    piece = await anext(pieces, None)
+                if piece is None:
+                    break
+                for record in export.feed(piece, time.monotonic() - began):
+                    yield record
+            export.finish()
+        except (httpx.RequestError, TimeoutError) as error:
+            failure = connection.failed(error)
         finally:
             await held[0].aclose()
+        if failure is not None:  # Raised here it holds no other error: that one holds the request, and so the token.
+            raise failure
 
     async def checkpoint(self) -> Checkpoint:
         """The newest checkpoint of the audit log. Its signatures are not verified here."""
         return await self._run(requests.checkpoint())
 
     async def _run(self, call: Call[T], send: Callable[[Call[T]], Awaitable[Answer]] | None = None) -> T:
-        steps = course(call, self._retry)
+        steps = course(call, self._retry, self._secret.value)
         reply: Answer | ConnectionFailed | None = None
         try:
             while True:
@@ -144,8 +156,10 @@ class AsyncClient:
                 if isinstance(step, Call):
                     try:
                         reply = await (send or self._send)(step)
-                    except httpx.RequestError as error:
+                    except (httpx.RequestError, TimeoutError) as error:
                         reply = connection.failed(error)
+                    except ConnectionFailed as error:
+                        reply = error
                 else:
                     await asyncio.sleep(step)
                     reply = None
@@ -154,19 +168,28 @@ class AsyncClient:
             return value
 
     def _request(self, call: Call[T]) -> httpx.Request:
-        return self._http.build_request(call.method, call.path, headers=call.headers, content=call.body)
+        return self._http.build_request(call.method, call.path, headers={**call.headers, **connection.named()}, content=call.body)
 
     async def _send(self, call: Call[T]) -> Answer:
-        response = await self._http.send(self._request(call))
-        return Answer(response.status_code, response.headers, response.content)
+        async with asyncio.timeout(self._patience):
+            return await self._whole(await self._http.send(self._request(call), stream=True))
+
+    async def _whole(self, response: httpx.Response) -> Answer:
+        try:
+            if not connection.answered(response):
+                raise ConnectionFailed("the answer to another request came")
+            body = Gathered(response.status_code, response.headers)
+            async for piece in response.aiter_raw():
+                body.add(piece)
+            return Answer(response.status_code, response.headers, body.whole())
+        finally:
+            await response.aclose()
 
     async def _open(self, call: Call[T], held: list[httpx.Response]) -> Answer:
         """The answer's beginning; its body stays on the wire when there is one to stream."""
-        response = await self._http.send(self._request(call), stream=True)
-        if response.status_code == 200:
+        async with asyncio.timeout(self._patience):
+            response = await self._http.send(self._request(call), stream=True)
+            if response.status_code != call.status or packed(response.headers) or not connection.answered(response):
+                return await self._whole(response)
             held.append(response)
-            return Answer(200, response.headers, b"")
-        try:
-            return Answer(response.status_code, response.headers, await response.aread())
-        finally:
-            await response.aclose()
+            return Answer(response.status_code, response.headers, b"")

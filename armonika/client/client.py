@@ -13,13 +13,15 @@ from uuid import UUID
 import httpx
 
 from armonika.client import connection, requests
-from armonika.client.answers import Answer, record_of
+from armonika.client.answers import Answer
+from armonika.client.bounds import Gathered, Secret, packed
+from armonika.client.calls import Call
 from armonika.client.errors import ConnectionFailed
 from armonika.client.exchange import course
-from armonika.client.lines import Lines
-from armonika.client.requests import Call
+from armonika.client.export import Export
 from armonika.client.retry import Retry
 from armonika.client.types import Checkpoint, Correction, Done, Erased, Made, NewPerson, Outcome, Person, Policy, Record, Use
+from armonika.client.wire import Wire, within
 
 T = TypeVar("T")
 
@@ -36,8 +38,10 @@ class Client:
         cert: tuple[str, str] | None = None, timeout: httpx.Timeout | float = connection.TIMEOUT, retry: Retry = Retry(),  # noqa: B008 (immutable)
     ) -> None:  # fmt: skip
         """`verify` is a file of authorities or an SSL context, `cert` the client's certificate and key files. Raises ValueError, OSError, SSLError."""
-        self._http = httpx.Client(**connection.options(address, token, token_file, verify, cert, timeout))
-        self._retry = retry
+        named, tls = connection.options(address, token, token_file, verify, cert, timeout)
+        self._http = httpx.Client(transport=Wire(tls), **named)
+        self._retry, self._patience = retry, connection.patience(timeout)
+        self._secret = Secret(named["headers"]["Authorization"].partition(" ")[2])
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self._http.base_url)!r})"
@@ -119,23 +123,30 @@ class Client:
         """Every record that the token may read, as it arrives. Raises ConnectionFailed when the stream breaks off: begin again then."""
         held: list[httpx.Response] = []
         self._run(requests.export(person, use), lambda call: self._open(call, held))
-        lines = Lines()
+        export, failure = Export(UUID(str(person)), self._patience), None
+        pieces = held[0].iter_raw()
         try:
-            for piece in held[0].iter_bytes():
-                yield from map(record_of, lines.feed(piece))
-            if lines.rest:
-                raise ConnectionFailed("the stream ended inside a line")
+            while True:
+                began = time.monotonic()
+                with within(self._patience):
+                    piece = next(pieces, None)
+                if piece is None:
+                    break
+                yield from export.feed(piece, time.monotonic() - began)
+            export.finish()
         except httpx.RequestError as error:
-            raise connection.failed(error) from None
+            failure = connection.failed(error)
         finally:
             held[0].close()
+        if failure is not None:  # Raised here it holds no other error: that one holds the request, and so the token.
+            raise failure
 
     def checkpoint(self) -> Checkpoint:
         """The newest checkpoint of the audit log. Its signatures are not verified here."""
         return self._run(requests.checkpoint())
 
     def _run(self, call: Call[T], send: Callable[[Call[T]], Answer] | None = None) -> T:
-        steps = course(call, self._retry)
+        steps = course(call, self._retry, self._secret.value)
         reply: Answer | ConnectionFailed | None = None
         try:
             while True:
@@ -145,6 +156,8 @@ class Client:
                         reply = (send or self._send)(step)
                     except httpx.RequestError as error:
                         reply = connection.failed(error)
+                    except ConnectionFailed as error:
+                        reply = error
                 else:
                     time.sleep(step)
                     reply = None
@@ -153,19 +166,28 @@ class Client:
             return value
 
     def _request(self, call: Call[T]) -> httpx.Request:
-        return self._http.build_request(call.method, call.path, headers=call.headers, content=call.body)
+        return self._http.build_request(call.method, call.path, headers={**call.headers, **connection.named()}, content=call.body)
 
     def _send(self, call: Call[T]) -> Answer:
-        response = self._http.send(self._request(call))
-        return Answer(response.status_code, response.headers, response.content)
+        with within(self._patience):
+            return self._whole(self._http.send(self._request(call), stream=True))
+
+    def _whole(self, response: httpx.Response) -> Answer:
+        try:
+            if not connection.answered(response):
+                raise ConnectionFailed("the answer to another request came")
+            body = Gathered(response.status_code, response.headers)
+            for piece in response.iter_raw():
+                body.add(piece)
+            return Answer(response.status_code, response.headers, body.whole())
+        finally:
+            response.close()
 
     def _open(self, call: Call[T], held: list[httpx.Response]) -> Answer:
         """The answer's beginning; its body stays on the wire when there is one to stream."""
-        response = self._http.send(self._request(call), stream=True)
-        if response.status_code == 200:
+        with within(self._patience):
+            response = self._http.send(self._request(call), stream=True)
+            if response.status_code != call.status or packed(response.headers) or not connection.answered(response):
+                return self._whole(response)
             held.append(response)
-            return Answer(200, response.headers, b"")
-        try:
-            return Answer(response.status_code, response.headers, response.read())
-        finally:
-            response.close()
+            return Answer(response.status_code, response.headers, b"")

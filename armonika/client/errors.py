@@ -1,6 +1,7 @@
 """Errors of the client, one class for each type of problem that the API declares (RFC 9457).
 
-Messages hold what the server's problem says, which names declared things and ids only; never a value, a token or a request.
+Messages hold what the server's problem says, which names declared things and ids only; never a value, a token or a request: words of a server that
+repeats what was sent are withheld.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ class UnexpectedAnswer(ArmonikaError):
     def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message)
         self.status = status
+
+    def __reduce__(self) -> tuple[type[UnexpectedAnswer], tuple[str, int]]:
+        return type(self), (str(self), self.status)
 
 
 class Problem(ArmonikaError):

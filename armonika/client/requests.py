@@ -2,43 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Generic, TypeVar
-from urllib.parse import urlencode
-from uuid import UUID, uuid4
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar
+from uuid import UUID
 
-import msgspec
-
-from armonika.client.answers import Answer, Found, checkpoint_of, decode, done_of, outcomes, person_of
+from armonika.client.answers import Asked, checkpoint_of, decode, found_in, person_of
+from armonika.client.calls import Call, asked_for, batch_of, item_of, keyed, place_of, posting, query_of, sending, within_bounds
+from armonika.client.items import done_of, made_once, person_in
 from armonika.client.types import Checkpoint, Correction, Done, Erased, Made, NewPerson, Outcome, Person, Policy, Use
 
-MOST = 1000
-"""People in one batch."""
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Call(Generic[T]):
-    """One request and what its answer means. `repeatable`: sent twice it does no more than sent once."""
-
-    method: str
-    path: str
-    parse: Callable[[Answer], T]
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes | None = field(default=None, repr=False)
-    repeatable: bool = False
 
 
 def create(new: NewPerson, use: Use, key: str | None) -> Call[Made]:
     """POST /v1/people."""
-    return _keyed(_post("/v1/people", {**_of(use), **_item(new)}, lambda answer: decode(answer, Made)), key)
+    call = posting("/v1/people", {**asked_for(use), **item_of(new)}, lambda answer: decode(answer, Made))
+    return replace(keyed(call, key), status=201)
 
 
 def read(person: UUID, dataset: str, fields: Iterable[str], use: Use) -> Call[Person]:
     """GET /v1/people/{person}."""
-    params = {"dataset": dataset, "fields": ",".join(fields), **_of(use)}
-    return Call("GET", _person(person) + _query(params), person_of, repeatable=True)
+    named = list(fields)
+    params = {"dataset": dataset, "fields": ",".join(named), **asked_for(use)}
+    asked = Asked(dataset, frozenset(named), (UUID(str(person)),))
+    return Call("GET", place_of(person) + query_of(params), lambda answer: person_of(answer, asked), repeatable=True)
 
 
 def correct(person: Person, values: Mapping[str, str], use: Use, record: UUID | None, overwrite: bool) -> Call[Done]:
@@ -48,8 +36,8 @@ def correct(person: Person, values: Mapping[str, str], use: Use, record: UUID | 
         raise ValueError("name the one record of this person that is corrected")
     if person.etag is None and not overwrite:
         raise ValueError("no version of this person is known: read it first, or pass overwrite=True")
-    body = {**_of(use), "dataset": held[0].dataset, "record": held[0].record, "values": dict(values)}
-    call = _send("PATCH", _person(person.id), body, lambda answer: decode(answer, Done))
+    body = {**asked_for(use), "dataset": held[0].dataset, "record": held[0].record, "values": dict(values)}
+    call = sending("PATCH", place_of(person.id), body, lambda answer: decode(answer, Done))
     return call if overwrite or person.etag is None else replace(call, headers={**call.headers, "If-Match": person.etag})
 
 
@@ -57,19 +45,21 @@ def erase(person: UUID, use: Use) -> Call[Erased]:
     """DELETE /v1/people/{person}. Raises ValueError for a use with a reference, which this operation of the API does not take."""
     if use.reference is not None:
         raise ValueError("an erasure of one person takes no reference; erase_people does")
-    return Call("DELETE", _person(person) + _query(_of(use)), lambda answer: decode(answer, Erased))
+    return Call("DELETE", place_of(person) + query_of(asked_for(use)), lambda answer: decode(answer, Erased))
 
 
 def restriction(person: UUID, use: Use, on: bool) -> Call[Done]:
     """PUT /v1/people/{person}/restriction, or POST …/lift."""
-    path = f"{_person(person)}/restriction" + ("" if on else "/lift")
-    return _send("PUT" if on else "POST", path, _of(use), lambda answer: decode(answer, Done))
+    path = f"{place_of(person)}/restriction" + ("" if on else "/lift")
+    return sending("PUT" if on else "POST", path, asked_for(use), lambda answer: decode(answer, Done))
 
 
 def look_up(email: str, dataset: str, fields: Iterable[str], use: Use) -> Call[Person | None]:
     """POST /v1/lookups: a read, with the address in the body."""
-    body = {**_of(use), "dataset": dataset, "email": email, "fields": list(fields)}
-    return replace(_post("/v1/lookups", body, lambda answer: next(iter(decode(answer, Found).people), None)), repeatable=True)
+    named = list(fields)
+    body = {**asked_for(use), "dataset": dataset, "email": email, "fields": named}
+    asked = Asked(dataset, frozenset(named))
+    return replace(posting("/v1/lookups", body, lambda answer: found_in(answer, asked)), repeatable=True)
 
 
 def policy() -> Call[Policy]:
@@ -79,21 +69,22 @@ def policy() -> Call[Policy]:
 
 def create_people(people: Sequence[NewPerson], use: Use, key: str | None) -> Call[list[Outcome[Made]]]:
     """POST /v1/people/batch."""
-    body = {**_of(use), "people": [_item(new) for new in _within(people)]}
-    return _keyed(_post("/v1/people/batch", body, lambda answer: outcomes(answer, len(people), lambda result: result.made)), key)
+    body = {**asked_for(use), "people": [item_of(new) for new in within_bounds(people)]}
+    return keyed(batch_of("/v1/people/batch", body, len(people), made_once), key)
 
 
 def read_people(people: Sequence[UUID], dataset: str, fields: Iterable[str], use: Use) -> Call[list[Outcome[Person]]]:
     """POST /v1/people/read."""
-    body = {**_of(use), "dataset": dataset, "fields": list(fields), "people": list(_within(people))}
-    call = _post("/v1/people/read", body, lambda answer: outcomes(answer, len(people), lambda result: result.person))
-    return replace(call, repeatable=True)
+    named, whom = list(fields), list(within_bounds(people))
+    body = {**asked_for(use), "dataset": dataset, "fields": named, "people": whom}
+    asked = Asked(dataset, frozenset(named), tuple(UUID(str(person)) for person in whom))
+    return replace(batch_of("/v1/people/read", body, len(whom), lambda: person_in(asked)), repeatable=True)
 
 
 def erase_people(people: Sequence[UUID], use: Use) -> Call[list[Outcome[Done]]]:
     """POST /v1/people/erase."""
-    body = {**_of(use), "people": list(_within(people))}
-    return _post("/v1/people/erase", body, lambda answer: outcomes(answer, len(people), done_of))
+    body = {**asked_for(use), "people": list(within_bounds(people))}
+    return batch_of("/v1/people/erase", body, len(people), lambda: done_of)
 
 
 def correct_people(corrections: Sequence[Correction], use: Use) -> Call[list[Outcome[Done]]]:
@@ -103,77 +94,38 @@ def correct_people(corrections: Sequence[Correction], use: Use) -> Call[list[Out
             "person": item.person, "record": item.record.record, "dataset": item.record.dataset, "values": dict(item.values),
             **({} if item.overwrite else {"versions": {name: item.record.versions[name] for name in item.values if name in item.record.versions}}),
         }
-        for item in _within(corrections)
+        for item in within_bounds(corrections)
     ]  # fmt: skip
-    return _post("/v1/people/correct", {**_of(use), "corrections": items}, lambda answer: outcomes(answer, len(items), done_of))
+    return batch_of("/v1/people/correct", {**asked_for(use), "corrections": items}, len(items), lambda: done_of)
 
 
 def restrict_people(people: Sequence[UUID], use: Use, on: bool) -> Call[list[Outcome[Done]]]:
     """POST /v1/people/restrict."""
-    body = {**_of(use), "restricted": on, "people": list(_within(people))}
-    return _post("/v1/people/restrict", body, lambda answer: outcomes(answer, len(people), done_of))
+    body = {**asked_for(use), "restricted": on, "people": list(within_bounds(people))}
+    return batch_of("/v1/people/restrict", body, len(people), lambda: done_of)
 
 
 def look_up_people(emails: Sequence[str], dataset: str, fields: Iterable[str], use: Use) -> Call[list[Outcome[Person]]]:
     """POST /v1/lookups/batch: a read, with the addresses in the body."""
-    body = {**_of(use), "dataset": dataset, "fields": list(fields), "emails": list(_within(emails))}
-    call = _post("/v1/lookups/batch", body, lambda answer: outcomes(answer, len(emails), lambda result: result.person))
-    return replace(call, repeatable=True)
+    named = list(fields)
+    body = {**asked_for(use), "dataset": dataset, "fields": named, "emails": list(within_bounds(emails))}
+    asked = Asked(dataset, frozenset(named))
+    return replace(batch_of("/v1/lookups/batch", body, len(emails), lambda: person_in(asked)), repeatable=True)
 
 
 def export(person: UUID, use: Use) -> Call[None]:
-    """GET /v1/people/{person}/export. The body is a stream of lines (`record_of`), read by the client."""
+    """GET /v1/people/{person}/export. The body is a stream of lines (`Export`), read by the client."""
     if use.reference is not None:
         raise ValueError("an export takes no reference")
-    return Call("GET", f"{_person(person)}/export{_query(_of(use))}", lambda answer: None, repeatable=True)
+    return Call(
+        "GET",
+        f"{place_of(person)}/export{query_of(asked_for(use))}",
+        lambda answer: None,
+        repeatable=True,
+        media="application/x-ndjson",
+    )
 
 
 def checkpoint() -> Call[Checkpoint]:
     """GET /log/checkpoint."""
-    return Call("GET", "/log/checkpoint", checkpoint_of, repeatable=True)
-
-
-def _person(person: UUID) -> str:
-    """A path; whatever is no UUID raises ValueError, so that nothing else ever becomes a part of an address."""
-    return f"/v1/people/{UUID(str(person))}"
-
-
-def _of(use: Use) -> dict[str, str]:
-    asked = {"purpose": use.purpose, "reason": use.reason}
-    return asked if use.reference is None else {**asked, "reference": use.reference}
-
-
-def _item(new: NewPerson) -> dict[str, Any]:
-    item = {"dataset": new.dataset, "values": dict(new.values)}
-    return item if new.organisation is None else {**item, "organisation": new.organisation}
-
-
-def _within(people: Sequence[T]) -> Sequence[T]:
-    if not 1 <= len(people) <= MOST:
-        raise ValueError(f"a batch has 1 to {MOST} people, this one {len(people)}")
-    return people
-
-
-def _query(params: Mapping[str, str]) -> str:
-    """Commas stay as they are: the API has a short way for reads in this plain form."""
-    return "?" + urlencode(params, safe=",")
-
-
-def _send(method: str, path: str, body: Mapping[str, Any], parse: Callable[[Answer], T]) -> Call[T]:
-    try:
-        content = msgspec.json.encode(body)
-    except UnicodeEncodeError:  # (it holds the value)
-        raise ValueError("a value is no text: it holds half of a surrogate pair") from None
-    return Call(method, path, parse, headers={"Content-Type": "application/json"}, body=content)
-
-
-def _post(path: str, body: Mapping[str, Any], parse: Callable[[Answer], T]) -> Call[T]:
-    return _send("POST", path, body, parse)
-
-
-def _keyed(call: Call[T], key: str | None) -> Call[T]:
-    """With an Idempotency-Key (draft-ietf-httpapi-idempotency-key-header), a random one by default: the server does it once however often it comes.
-    Raises ValueError for a key that no header can hold."""
-    if key is not None and not (1 <= len(key) <= 255 and key.isascii() and key.isprintable()):
-        raise ValueError("an Idempotency-Key has 1 to 255 printable ASCII characters")
-    return replace(call, headers={**call.headers, "Idempotency-Key": f'"{uuid4()}"' if key is None else key}, repeatable=True)
+    return Call("GET", "/log/checkpoint", checkpoint_of, repeatable=True, media="text/plain")

@@ -78,7 +78,8 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """The audit entry of an erasure, with the number of records destroyed and of those that a legal duty keeps."""
+    """The audit entry of an erasure, with the number of records destroyed and of those that stay: a legal duty keeps them, or they are not this token's to
+    erase."""
 
     entry: int
     erased: int

@@ -30,7 +30,7 @@ async def open_vault() -> AsyncVault:
 
 
 _config = settings.load()
-answering = Methods(Conditional(Metered(FastRead(build(open_vault)), Meter(Rate.of(_config.api_rate)))))
+answering = Metered(Methods(Conditional(FastRead(build(open_vault)))), Meter(Rate.of(_config.api_rate)))
 application = Headers(Lingering(answering), encrypted=_config.tls is not None)
 Connections(_config.port + 2, _config.api_peer_connections).start()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -160,15 +161,23 @@ def test_a_correction_names_the_version_that_it_saw(api: httpx.Client) -> None: 
     assert api.patch(person, json={**body, "values": {"name": "Third"}}, headers={"If-Match": "*"}).status_code == 200
 
 
-def test_an_export_is_a_stream_of_lines(api: httpx.Client) -> None:  # noqa: F811
+def test_an_export_is_a_stream_of_lines(api: httpx.Client, live: Live) -> None:  # noqa: F811
     made = create(api)
     with api.stream("GET", f"/v1/people/{made['id']}/export", params=USE) as answer:
         assert answer.headers["content-type"].startswith("application/x-ndjson")
-        lines = [json.loads(line) for line in answer.iter_lines() if line]
+        *lines, last = [json.loads(line) for line in answer.iter_lines() if line]
     assert [line["dataset"] for line in lines] == ["account"]
     assert lines[0]["values"]["name"] == "Nour"
     assert lines[0]["entry"]
+    assert last == {"end": True, "person": made["id"], "records": 1}
     problem(api.get(f"/v1/people/{uuid4()}/export", params=USE), 404)
+    # To HTTP/1.0 the end of the connection is the end of the answer: only the last line tells that it is whole.
+    request = f"GET /v1/people/{made['id']}/export?purpose=provide&reason=integration HTTP/1.0\r\nAuthorization: Bearer {live.token()}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", live.port + 2), timeout=20) as wire:
+        wire.sendall(request.encode())
+        said = b"".join(iter(lambda: wire.recv(65536), b""))
+    assert b"content-length" not in said
+    assert said.endswith(b'{"end":true,"person":"%s","records":1}\n' % made["id"].encode())
 
 
 def test_a_bounded_token_does_what_it_is_for_and_nothing_else(live: Live, api: httpx.Client) -> None:  # noqa: F811

@@ -23,9 +23,9 @@ from hypothesis import strategies as st
 
 from armonika.client import Client, NewPerson, Retry, Use, errors, requests
 from armonika.client.answers import Answer
+from armonika.client.calls import Call
 from armonika.client.exchange import course
 from armonika.client.lines import Lines
-from armonika.client.requests import Call
 
 CHECKOUT = Path(__file__).parents[2]
 USE = Use("provide", "integration")
@@ -53,7 +53,7 @@ def test_a_creation_keeps_its_key_and_waits_as_long_as_it_is_told() -> None:
     steps.send(None)
     made = {"id": str(uuid4()), "record": str(uuid4()), "entry": 7}
     with pytest.raises(StopIteration) as end:
-        steps.send(Answer(201, {}, json.dumps(made).encode()))
+        steps.send(Answer(201, {"content-type": "application/json"}, json.dumps(made).encode()))
     assert end.value.value.entry == 7
 
 
@@ -98,7 +98,7 @@ def test_a_patient_program_may_try_for_hours() -> None:
     [
         (told(429, "quota-exceeded", retry_after="1"), errors.QuotaExceeded), (told(500, "http"), errors.Rejected), (told(409, "duplicate"), errors.Duplicate),
         (told(503, "store-unavailable", retry_after="11"), errors.Unavailable), (told(418, "something-new"), errors.Problem),
-        (Answer(502, {"content-type": "text/html"}, b"<html>"), errors.UnexpectedAnswer), (Answer(200, {}, b"{"), errors.UnexpectedAnswer),
+        (Answer(502, {"content-type": "text/html"}, b"<html>"), errors.UnexpectedAnswer), (Answer(200, {"content-type": "application/json"}, b"{"), errors.UnexpectedAnswer),
         (Answer(500, {"content-type": "application/problem+json"}, b"\xff"), errors.UnexpectedAnswer),
     ],
 )  # fmt: skip
@@ -150,7 +150,7 @@ def test_addresses_hold_ids_and_nothing_else() -> None:
     )
     with pytest.raises(ValueError, match="surrogate") as caught:
         requests.create(NewPerson("account", {"name": "Zoubida\ud800"}), USE, None)
-    assert caught.value.__cause__ is None
+    assert caught.value.__cause__ is caught.value.__context__ is None
     for use in (requests.erase, requests.export):
         with pytest.raises(ValueError, match="reference"):
             use(uuid4(), Use("provide", "integration", "CASE-1"))
@@ -166,14 +166,14 @@ def test_a_service_can_take_the_folder_alone(tmp_path: Path) -> None:
     assert said.stdout.split(maxsplit=1) == [str(tmp_path / "armonika/client/__init__.py"), "[]\n"], said.stderr
 
 
-def certificate(folder: Path, name: str, issuer: tuple[x509.Certificate, ec.EllipticCurvePrivateKey] | None) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:  # fmt: skip
+def certificate(folder: Path, name: str, issuer: tuple[x509.Certificate, ec.EllipticCurvePrivateKey] | None, days: int = 1, name_of: str = "127.0.0.1") -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:  # fmt: skip
     key, now = ec.generate_private_key(ec.SECP256R1()), datetime.datetime.now(datetime.UTC)
     named = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     made = (
         x509.CertificateBuilder().subject_name(named).issuer_name(issuer[0].subject if issuer else named).public_key(key.public_key())
-        .serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(1)).not_valid_after(now + datetime.timedelta(1))
+        .serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(2)).not_valid_after(now + datetime.timedelta(days))
         .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(name_of))]), critical=False)
         .sign(issuer[1] if issuer else key, hashes.SHA256())
     )  # fmt: skip
     (folder / f"{name}.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
@@ -192,6 +192,7 @@ def test_mutual_tls(tmp_path: Path) -> None:
         def do_GET(self) -> None:
             body = b'{"version":"1","sha256":"x","datasets":{},"purposes":[],"reasons":[]}'
             self.send_response(200)
+            self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

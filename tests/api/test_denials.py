@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
@@ -40,12 +40,6 @@ STATE = "SELECT array[{}]".format(
 
 
 @pytest.fixture(scope="module")
-def admin(live: Live) -> Iterator[psycopg.Connection[Any]]:
-    with psycopg.connect(Embedded(live.home / "postgres", live.home / "keys").admin_dsn, autocommit=True) as connection:
-        yield connection
-
-
-@pytest.fixture(scope="module")
 def people(live: Live) -> dict[str, tuple[str, str]]:
     """(person, record) of each kind."""
     client = httpx.Client(base_url=live.api, headers={"Authorization": f"Bearer {live.token()}"}, timeout=20)
@@ -55,25 +49,39 @@ def people(live: Live) -> dict[str, tuple[str, str]]:
     return {kind: (one["id"], one["record"]) for kind, one in made.items()} | {"unknown": (str(uuid4()), str(uuid4()))}
 
 
-def seen(admin: psycopg.Connection[Any], client: httpx.Client, call: Call, person: str, record: str) -> tuple[Any, ...]:
+def state_of(admin: psycopg.Connection[Any]) -> Any:
+    """What every table holds."""
+    row = admin.execute(STATE.encode()).fetchone()
+    assert row
+    return row[0]
+
+
+def told(admin: psycopg.Connection[Any], client: httpx.Client, call: Call, person: str, record: str) -> tuple[Any, ...]:
     """What a caller sees, and what the log keeps of it."""
 
     def one(statement: str, *parameters: object) -> Any:
         row = admin.execute(statement.encode(), parameters).fetchone()
         return row[0] if row else None
 
-    last, before = one("SELECT max(audit_id) FROM vault.audit"), one(STATE)
+    last = one("SELECT max(audit_id) FROM vault.audit")
     answer = call(client, person, record)
-    assert one(STATE) == before, "a denial changed something"
     actor = one("SELECT actor FROM vault.session WHERE secret_hash = sha256(%s)", client.headers["authorization"][7:].encode())
     entries = admin.execute(
         "SELECT operation, granted, door, role, subject = %s, record = %s, dataset, fields, purpose, reason, reference "
         "FROM vault.audit WHERE audit_id > %s AND actor = %s ORDER BY audit_id",
         (person, record, last, actor),
     ).fetchall()
-    told = {name: value for name, value in answer.headers.items() if name not in ("date", "ratelimit")}
+    headers = {name: value for name, value in answer.headers.items() if name not in ("date", "ratelimit")}
     assert person not in answer.text
-    return answer.status_code, told, answer.content, entries
+    return answer.status_code, headers, answer.content, entries
+
+
+def seen(admin: psycopg.Connection[Any], client: httpx.Client, call: Call, person: str, record: str) -> tuple[Any, ...]:
+    """The same of what must change nothing."""
+    before = state_of(admin)
+    found = told(admin, client, call, person, record)
+    assert state_of(admin) == before, "a denial changed something"
+    return found
 
 
 @pytest.mark.parametrize("name", CALLS)

@@ -53,3 +53,20 @@ def test_every_kind_of_answer_has_them(api: httpx.Client) -> None:  # noqa: F811
         asked_again = answer.url.path.startswith("/log/") or (answer.url.path == "/v1/policy" and answer.status_code == 200)
         assert answer.headers["cache-control"] == ("no-cache" if asked_again else "no-store")
         assert "access-control-allow-origin" not in answer.headers
+
+
+def test_an_answer_names_its_request(api: httpx.Client) -> None:  # noqa: F811
+    person = f"/v1/people/{create(api)['id']}"
+    short = {"dataset": "account", "fields": "name", **USE}
+    for name in ("1", "a" * 64, "0f-9"):
+        for answer in (
+            api.get(person, params=short, headers={"Armonika-Call": name}), api.get(f"{person}/export", params=USE, headers={"Armonika-Call": name}),
+            api.post("/v1/people", content=b"{", headers={"Armonika-Call": name}), api.get(person, headers={"Armonika-Call": name, "Authorization": "Bearer x"}),
+        ):  # fmt: skip
+            assert answer.headers.get_list("armonika-call") == [name]
+    for name in ("", "a" * 65, "a b", "a,b", "\xe9", "a;b", "a\tb"):
+        answer = api.get(person, params=short, headers=[("Armonika-Call", name.encode("latin-1"))])  # type: ignore[list-item]
+        assert "armonika-call" not in answer.headers
+    # What caches may keep goes to others.
+    for path in ("/v1/policy", "/log/checkpoint"):
+        assert "armonika-call" not in api.get(path, headers={"Armonika-Call": "a"}).headers

@@ -10,11 +10,13 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from armonika import settings
 from armonika.client import Client, NewPerson, Use, errors
 from armonika.doors.api.meter import Meter, Metered
-from armonika.doors.api.problems import QuotaExceeded
+from armonika.doors.api.problems import QuotaExceeded, TooManyItems
 from armonika.rules.rate import SECOND, Rate
 from tests.api.test_api import READ, USE, api, create  # noqa: F401 (a fixture)
 from tests.live import Live, running
@@ -101,6 +103,49 @@ def test_the_table_is_bounded_and_keeps_those_who_ask() -> None:
     assert meter.state(b"busy").startswith(b'"default";r=500;'), "a refusal costs nothing"
 
 
+def test_who_used_up_its_quota_does_not_get_it_back_by_asking_with_invented_tokens() -> None:
+    now = 10**15
+    meter = Meter(Rate.of(1000), clock=lambda: now, most=100)
+    for caller in (b"spent", b"spent too"):
+        meter.charge(caller, 1000)
+    for number in range(1000):
+        meter.charge(b"invented %d" % number, 1)
+    for caller in (b"spent", b"spent too"):
+        with pytest.raises(QuotaExceeded):
+            meter.charge(caller, 1)
+    assert len(meter._paid_off) <= 100
+
+
+@given(st.lists(st.tuples(st.integers(0, 90 * SECOND), st.integers(1, 12)), max_size=40))
+def test_what_is_told_is_what_is_granted(steps: list[tuple[int, int]]) -> None:
+    """At every moment, across the borders of the window: as many as remain are granted and no more, and a refused one fits after its wait and not before."""
+    rate, now = Rate.of(10), [10**15]
+    meter = Meter(rate, clock=lambda: now[0])
+    for pause, units in steps:
+        now[0] += pause
+        found = FIELD.fullmatch(meter.state(b"one").decode())
+        assert found
+        remain, seconds = int(found[1]), int(found[2])
+        assert 0 <= remain <= 10
+        assert (seconds == 0) == (remain == 10)
+        try:
+            meter.charge(b"one", units)
+        except TooManyItems:
+            assert units > 10
+        except QuotaExceeded as exceeded:
+            assert remain < units <= 10
+            kept, wait = now[0], int(exceeded.retry_after * SECOND)
+            now[0] = kept + wait - SECOND // 1000
+            with pytest.raises(QuotaExceeded):
+                meter.charge(b"one", units)
+            # What Retry-After says: whole seconds.
+            now[0] = kept + (int(exceeded.retry_after) + 1) * SECOND
+            meter.charge(b"one", units)
+        else:
+            assert units <= remain
+        assert meter.state(b"other") == b'"default";r=10;t=0', "nobody pays for another"
+
+
 def test_it_costs_nearly_nothing() -> None:
     meter, secrets = Meter(Rate.of(1_200_000)), [str(number).encode() * 8 for number in range(1000)]
     began = time.perf_counter()
@@ -127,6 +172,10 @@ def test_a_small_limit_holds_in_the_running_system() -> None:
                     client.read(made[0].id, "account", ["name"], use)
             assert exceeded.value.retry_after is not None
             assert 1 <= exceeded.value.retry_after <= 4
+            with httpx.Client(base_url=live.api, headers={"Authorization": f"Bearer {live.token()}"}) as plain:
+                for _ in range(3):
+                    told = plain.head(f"/v1/people/{uuid4()}")
+                    assert (told.status_code, told.content) == (429, b""), "and nothing stands where the next answer begins"
             time.sleep(exceeded.value.retry_after)
             assert client.read(made[0].id, "account", ["name"], use).id == made[0].id
             with pytest.raises(errors.SessionEnded), Client(live.api, "arm_" + "x" * 43) as stranger:

@@ -161,8 +161,18 @@ def test_single_records_end(vault: Both, doors: Doors) -> None:
     (one,) = made(vault)
     ((record, number),) = vault.erase_records(doors.token, [(one.subject, one.record), (one.subject, uuid4())], *USE, "A-7")
     assert record == one.record
-    assert entries(doors, one.subject)[-1] == ("erase", True, *USE, "A-7", "account", number)
+    done, refused = entries(doors, one.subject)[-2:]
+    assert done == ("erase", True, *USE, "A-7", "account", number)
+    assert refused[:4] == ("erase", False, *USE), "what was not there beside it has its entry"
     assert vault.read(doors.token, one.subject, "account", ["name"], *USE) == []
+
+
+def test_who_is_refused_beside_others_has_an_entry(vault: Both, doors: Doors) -> None:
+    (one,), nobody = made(vault), uuid4()
+    ((whom, number, _, _),) = vault.erase(doors.token, [nobody, one.subject], *USE, "A-7")
+    assert whom == one.subject
+    assert entries(doors, one.subject)[-1] == ("erase", True, *USE, "A-7", None, number)
+    assert [entry[:4] for entry in entries(doors, nobody)] == [("erase", False, *USE)]
 
 
 def test_an_event_is_told_and_taken_back(vault: Both, doors: Doors) -> None:

@@ -15,6 +15,7 @@ from armonika.doors.api import batch
 from armonika.doors.api.admission import admit
 from armonika.doors.api.creations import Creations
 from armonika.doors.api.described import Described
+from armonika.doors.api.export import export_person
 from armonika.doors.api.gather import Gatherer
 from armonika.doors.api.log import log_file
 from armonika.doors.api.people import HANDLERS
@@ -42,7 +43,7 @@ def build(open_vault: Callable[[], Awaitable[AsyncVault]]) -> Litestar:
             await app.state.vault.close()
 
     return Litestar(
-        route_handlers=[*HANDLERS, *batch.HANDLERS, log_file],
+        route_handlers=[*HANDLERS, *batch.HANDLERS, export_person, log_file],
         lifespan=[lifespan],
         before_request=admit,
         exception_handlers={VaultError: of_vault, HTTPException: of_http, Exception: of_any},

@@ -1,32 +1,30 @@
-"""Batches of up to 1,000 people, with a result or an error for each; and the export of one person as a stream of lines."""
+"""Batches of up to 1,000 people, with a result or an error for each."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
-from litestar import Request, Response, get, post
+from litestar import Request, Response, post
 from litestar.datastructures import State
-from litestar.params import Parameter
-from litestar.response import Stream
 
 from armonika.doors.api import once
+from armonika.doors.api.batch_creations import BatchCreation
 from armonika.doors.api.bodies import decoded
 from armonika.doors.api.conditions import NEWEST
 from armonika.doors.api.meter import count_items
-from armonika.doors.api.people import NO_STORE, Email, Name, PersonMade, PersonOut, Use, Values, shown, tagged
+from armonika.doors.api.people import NO_STORE, Email, Name, PersonMade, PersonOut, Use, Values, tagged
 from armonika.doors.api.problems import content_of
 from armonika.doors.api.tokens import token_of
 from armonika.trust.vault import AsyncVault
-from armonika.trust.vault.errors import Duplicate, Forbidden, Invalid, KeyUnavailable, Refused, Undeclared, VaultError
-from armonika.trust.vault.types import Ask, Created, Find, NewRecord, Outcome, Record, SecretHash
+from armonika.trust.vault.errors import Refused, VaultError
+from armonika.trust.vault.types import Ask, Created, Find, NewRecord, Outcome
 
 MOST = 1000
-_LINES = 100
 _LANES = 4
 
 
@@ -106,8 +104,6 @@ class Results(msgspec.Struct):
 
 
 _ENCODE = msgspec.json.Encoder().encode
-_OWN = (Duplicate, Undeclared, Invalid)
-"""What one item can spoil: a value, or a dataset that is not declared."""
 
 
 def _failed(error: Exception) -> Result:
@@ -123,7 +119,7 @@ def _answer(results: list[Result]) -> Response[bytes]:
 
 @post("/v1/people/batch", status_code=200, summary="Create up to 1,000 people")
 async def create_people(request: Request[Any, Any, State], body: bytes, state: State) -> Response[bytes]:
-    """Each person is stored or refused alone; those that can be are stored in one transaction. `Idempotency-Key` as for one person."""
+    """Each person is stored or refused alone; those of one dataset that can be are stored in one transaction. `Idempotency-Key` as for one person."""
     data = decoded(body, CreatePeople)
     count_items(request, len(data.people))
     vault: AsyncVault = state.vault
@@ -133,77 +129,18 @@ async def create_people(request: Request[Any, Any, State], body: bytes, state: S
             NewRecord(item.dataset, item.values, "organisation", kind="customer_user", org=item.organisation),
             secret,
             key,
-            item,
+            (data.purpose, data.reason, data.reference, item),
             number,
         )
         for number, item in enumerate(data.people)
     ]
-    ours = [await vault.takes_part(new.dataset) for new in news]
-    done = iter(await _create_or_find(vault, secret, data, [new for new, own in zip(news, ours, strict=True) if own], key))
-    return _answer([next(done) if own else await _refused(vault, secret, data, new) for new, own in zip(news, ours, strict=True)])
+    asked = BatchCreation(vault, secret, data.purpose, data.reason, data.reference, key)
+    return _answer([_made_or_not(one) for one in await asked.run(news)])
 
 
-async def _refused(vault: AsyncVault, secret: SecretHash, use: Use, new: NewRecord) -> Result:
-    """An item of another door's compartment: refused alone, with its entry, before it can spoil the others."""
-    try:
-        return _made(*await vault.create(secret, use.purpose, use.reason, [new], use.reference))
-    except VaultError as error:
-        return _failed(error)
-
-
-async def _create_or_find(
-    vault: AsyncVault, secret: SecretHash, use: Use, news: Sequence[NewRecord], key: bytes | None
-) -> list[Result]:
-    """A batch that is sent again is mostly there already: what the first one made is looked up, and only the rest is halved."""
-    if not news:
-        return []
-    try:
-        return [_made(one) for one in await vault.create(secret, use.purpose, use.reason, news, use.reference)]
-    except (*_OWN, Refused) as error:
-        if isinstance(error, Refused) and (key is None or isinstance(error, Forbidden)):
-            raise
-        if key is None or not isinstance(error, (Duplicate, Refused)):
-            return await _apart(vault, secret, use, news, key, error)
-        refusal = error
-    results: list[Result | None] = []
-    for new in news:
-        try:
-            results.append(_made(*await once.before(vault, secret, [new], key, refusal)))
-        except (Duplicate, Refused):
-            results.append(None)
-        except VaultError as found:
-            results.append(_failed(found))
-    left = [new for new, result in zip(news, results, strict=True) if result is None]
-    if len(left) == len(news) and isinstance(refusal, Refused):
-        raise refusal
-    rest = iter(await _create(vault, secret, use, left, key) if left else ())
-    return [result or next(rest) for result in results]
-
-
-async def _create(vault: AsyncVault, secret: SecretHash, use: Use, news: Sequence[NewRecord], key: bytes | None) -> list[Result]:
-    """All in one transaction; when one spoils it, apart."""
-    try:
-        return [_made(one) for one in await vault.create(secret, use.purpose, use.reason, news, use.reference)]
-    except _OWN as error:
-        return await _apart(vault, secret, use, news, key, error)
-
-
-async def _apart(
-    vault: AsyncVault, secret: SecretHash, use: Use, news: Sequence[NewRecord], key: bytes | None, error: VaultError
-) -> list[Result]:
-    """What `error` spoiled, in halves, down to the one, so that every other is stored."""
-    if len(news) == 1:
-        try:
-            made = await once.before(vault, secret, news, key, error) if isinstance(error, Duplicate) else []
-        except VaultError as found:
-            return [_failed(found)]
-        return [_made(one) for one in made] or [_failed(error)]
-    half = len(news) // 2
-    first = await _create(vault, secret, use, news[:half], key)
-    return first + await _create(vault, secret, use, news[half:], key)
-
-
-def _made(one: Created) -> Result:
+def _made_or_not(one: Created | VaultError) -> Result:
+    if isinstance(one, VaultError):
+        return _failed(one)
     return Result(201, made=PersonMade(one.subject, one.record, one.audit_id))
 
 
@@ -311,32 +248,4 @@ def _shown(outcome: Outcome) -> Result:
     return Result(200, person=tagged(outcome.records[0].subject, outcome.records))
 
 
-@get("/v1/people/{person:uuid}/export", summary="Export a person as lines")
-async def export_person(request: Request[Any, Any, State], person: UUID, state: State, purpose: Annotated[str, Parameter(max_length=64)],
-                        reason: Annotated[str, Parameter(max_length=64)]) -> Stream:  # fmt: skip
-    """Every record that this token may read, one JSON object a line (application/x-ndjson), each with its entry in the log."""
-    vault: AsyncVault = state.vault
-    secret = token_of(request)
-    # All datasets in one ask: a person's export is one commit and one answer, however many there are.
-    asks = [
-        Ask(secret, person, dataset.name, list(dataset.ordinals), purpose, reason)
-        for dataset in (await vault.catalogue()).by_id.values()
-    ]
-    found: list[Record] = []
-    for outcome in await vault.read_many(asks):
-        if outcome.error is None:
-            found += outcome.records
-        elif not isinstance(outcome.error, (Refused, KeyUnavailable)):
-            raise outcome.error
-    if not found:
-        raise Refused("nothing here")
-
-    async def lines() -> AsyncIterator[bytes]:
-        for at in range(0, len(found), _LINES):
-            yield b"".join(_ENCODE(one) + b"\n" for one in shown(person, found[at : at + _LINES]).records)
-            await asyncio.sleep(0)
-
-    return Stream(lines(), media_type="application/x-ndjson", headers=NO_STORE)
-
-
-HANDLERS = [create_people, read_people, correct_people, erase_people, restrict_people, look_up_people, export_person]
+HANDLERS = [create_people, read_people, correct_people, erase_people, restrict_people, look_up_people]

@@ -71,8 +71,10 @@ def _is_json(value: str) -> bool:
         return True
     header = Message()
     header["content-type"] = value
-    charset = header.get_param("charset", "utf-8")
-    return header.get_content_type() == MediaType.JSON and isinstance(charset, str) and charset.lower() == "utf-8"
+    # A parameter that comes twice has two meanings: RFC 9110 §5.6.6 gives it none.
+    charsets = [given for name, given in header.get_params([])[1:] if name.lower() == "charset"]
+    plain = all(isinstance(given, str) and given.lower() == "utf-8" for given in charsets)
+    return header.get_content_type() == MediaType.JSON and len(charsets) < 2 and plain
 
 
 def _once(pairs: list[tuple[str, Any]]) -> None:

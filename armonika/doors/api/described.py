@@ -173,6 +173,8 @@ def _complete(operation: dict[str, Any]) -> None:
     }
     if name in _PARAMETERS["If-None-Match"][0] and name != "correct_person":
         operation["responses"]["304"] = {"description": "What the caller has (RFC 9110 §15.4.5)", "headers": _headers("ETag")}
+    if name == "export_person":  # It has no ETag: nothing but `*` names it.
+        operation["responses"]["304"] = {"description": "To `If-None-Match: *` (RFC 9110 §13.1.2)", "headers": _headers()}
     for header, (of, schema, text) in _PARAMETERS.items():
         if name in of:
             operation.setdefault("parameters", []).append(

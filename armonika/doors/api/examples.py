@@ -76,7 +76,7 @@ ANSWERS: dict[str, Any] = {
     "correct_people": {"results": [{"status": 200, "entry": 4719}]},
     "restrict_people": {"results": [{"status": 200, "entry": 4720}, {"status": 404, "problem": _NOT_FOUND}]},
     "look_up_people": {"results": [{"status": 200, "person": _TAGGED}, {"status": 404, "problem": _NOT_FOUND}]},
-    "export_person": f'{{"record":"{RECORD}","dataset":"account","values":{{"name":"Nour Belkacem"}},"versions":{{"name":1}},"entry":4718}}\n',
+    "export_person": f'{{"record":"{RECORD}","dataset":"account","values":{{"name":"Nour Belkacem"}},"versions":{{"name":1}},"entry":4718}}\n{{"end":true,"person":"{PERSON}","records":1}}\n',
     "log_file": _CHECKPOINT,
 }  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from litestar.types import ASGIApp, Receive, Send
@@ -13,6 +14,9 @@ ALWAYS = (
 )
 ENCRYPTED = (b"strict-transport-security", b"max-age=63072000; includeSubDomains")
 UNLESS_SAID = (b"cache-control", b"no-store")
+CALL = b"armonika-call"
+"""What a client names its request by: it comes back with the answer, so that an answer to another request is known as such, whatever stands between the two."""
+_CALL = re.compile(rb"[0-9A-Za-z-]{1,64}")
 
 
 class Headers:
@@ -23,11 +27,15 @@ class Headers:
         self._more = [*ALWAYS, ENCRYPTED] if encrypted else [*ALWAYS]
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        named = [(name, value) for name, value in scope.get("headers", ()) if name == CALL and _CALL.fullmatch(value)][:1]
+
         async def told(message: Any) -> None:
             if message["type"] == "http.response.start":
                 said = list(message["headers"])
-                kept = [] if any(name.lower() == UNLESS_SAID[0] for name, _ in said) else [UNLESS_SAID]
-                message["headers"] = [*said, *self._more, *kept]
+                keeping = [value for name, value in said if name.lower() == UNLESS_SAID[0]]
+                kept = [] if keeping else [UNLESS_SAID]
+                # What a cache may keep goes to others, who named their requests otherwise.
+                message["headers"] = [*said, *self._more, *kept, *(named if keeping in ([], [UNLESS_SAID[1]]) else [])]
             await send(message)
 
         await self._following(scope, receive, told if scope["type"] == "http" else send)

@@ -11,6 +11,7 @@ import contextlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, MutableMapping
+from itertools import islice
 from typing import Any
 
 from litestar import Request
@@ -23,7 +24,9 @@ from armonika.trust.vault.errors import SessionEnded, VaultError
 
 POLICY = "default"
 MOST = 65536
-"""Callers that are counted at a time. The one that asked least recently is forgotten first, and has its whole quota again."""
+"""Callers that are counted at a time. Of those that asked least recently the one that owes least is forgotten first, and has its whole quota again: a token
+that used up its own does not get it back by asking with invented ones."""
+_LOOKED_AT = 8
 _CHARGE = "armonika.charge"
 _NOBODY = b""
 
@@ -53,7 +56,7 @@ class Meter:
         kept[caller] = after
         kept.move_to_end(caller)
         if len(kept) > self._most:
-            kept.popitem(last=False)
+            del kept[min(islice(kept, _LOOKED_AT), key=kept.__getitem__)]
 
     def state(self, caller: bytes) -> bytes:
         """The RateLimit field's value for a caller."""

@@ -2,11 +2,13 @@
 
 The framework answers HEAD with 405, and OPTIONS with the first method that a path was given; its 405 names them all. The server takes a request with no
 Host, or with two, of which a guard before this door could have judged by the one that this door does not mean. So could it by a path: the framework takes
-`//`, a slash at the end and `%2F` for what they are not (RFC 3986 §6).
+`//`, a slash at the end and `%2F` for what they are not (RFC 3986 §6), and Python takes an id in braces, as a URN, or with its dashes anywhere. A body that is packed
+for its way (`Transfer-Encoding: gzip, chunked`) the server hands on as it came.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from litestar.types import ASGIApp, Receive, Send
@@ -16,6 +18,10 @@ from armonika.doors.api.problems import document, send_problem
 _UNKNOWN = "ARMONIKA-OPTIONS"
 """A method that no path has."""
 _ALL = b"DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
+_PEOPLE = "/v1/people/"
+_LONGEST = 12
+"""Letters that a part of an address which is no id has at most."""
+_ID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 
 
 class Methods:
@@ -33,6 +39,13 @@ class Methods:
             and [bool(value) for name, value in scope["headers"] if name == b"host"] != [True]
         ):
             await send_problem(send, 400, document(400, "http", "Send exactly one Host header."), {})
+            return
+        if asked and any(
+            name == b"transfer-encoding" and value.strip().lower() != b"chunked" for name, value in scope["headers"]
+        ):
+            await send_problem(
+                send, 400, document(400, "http", "Send no transfer coding but `chunked`."), {"Connection": "close"}
+            )
             return
         if asked == "OPTIONS" and scope["path"] == "*":
             await send({"type": "http.response.start", "status": 204, "headers": [(b"allow", _ALL)]})
@@ -65,8 +78,14 @@ class Methods:
 
 
 def _canonical(path: str, raw: bytes) -> bool:
-    """Whether a path is written in the one way in which it is answered; escapes that stand for the letter itself are no other way."""
-    return "//" not in path and (path == "/" or not path.endswith("/")) and (b"%" not in raw or b"%2f" not in raw.lower())
+    """Whether a path is written in the one way in which it is answered; escapes that stand for the letter itself are no other way, nor are capitals of an
+    id (RFC 9562 §4)."""
+    if "//" in path or (path != "/" and path.endswith("/")) or (b"%" in raw and b"%2f" in raw.lower()):
+        return False
+    if not path.startswith(_PEOPLE):
+        return True
+    named = path[len(_PEOPLE) :].partition("/")[0]
+    return len(named) <= _LONGEST or _ID.fullmatch(named) is not None
 
 
 def _with_head(name: bytes, value: bytes) -> tuple[bytes, bytes]:

@@ -40,8 +40,9 @@ def key_of(request: Request[Any, Any, Any]) -> bytes | None:
     return key
 
 
-def chosen(new: NewRecord, secret: SecretHash, key: bytes | None, body: msgspec.Struct, number: int = 0) -> NewRecord:
-    """The same record with the ids that key and body choose; unchanged without a key. `number` is its place in a batch."""
+def chosen(new: NewRecord, secret: SecretHash, key: bytes | None, body: Any, number: int = 0) -> NewRecord:
+    """The same record with the ids that key and body choose; unchanged without a key. `body` is all that was asked of this one, what for too; `number` is
+    its place in a batch."""
     if key is None:
         return new
     place = b"armonika/once/1\0" + secret + len(key).to_bytes(2, "big") + key + number.to_bytes(4, "big")

@@ -265,9 +265,11 @@ class AsyncVault:
         rows = await self._rows(
             codec.ERASE, [secret, catalogue.purpose(purpose), catalogue.reason(reason), reference, list(subjects)]
         )
-        if not rows:
-            for subject in subjects:
+        erased = {row[0] for row in rows}
+        for subject in subjects:
+            if subject not in erased:
                 await self._refused(secret, "erase", purpose, reason, subject, None)
+        if not rows:
             raise codec.verdict_error(3)
         return [(row[0], row[1], row[2], row[3]) for row in rows]
 
@@ -287,9 +289,11 @@ class AsyncVault:
                 [r for _, r in records],
             ],
         )
-        if not rows:
-            for subject, _ in records:
+        ended = {row[0] for row in rows}
+        for subject, record in records:
+            if record not in ended:
                 await self._refused(secret, "erase", purpose, reason, subject, None)
+        if not rows:
             raise codec.verdict_error(3)
         return [(row[0], row[1]) for row in rows]
 

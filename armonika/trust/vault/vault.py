@@ -126,9 +126,11 @@ class Vault(VaultReader):
         rows = self._store.rows(
             codec.ERASE, [secret, catalogue.purpose(purpose), catalogue.reason(reason), reference, list(subjects)]
         )
-        if not rows:
-            for subject in subjects:
+        done = {row[0] for row in rows}
+        for subject in subjects:
+            if subject not in done:
                 self._refused(secret, "erase", purpose, reason, subject, None)
+        if not rows:
             raise codec.verdict_error(3)
         return [(subject, number, erased, kept) for subject, number, erased, kept in rows]
 
@@ -148,9 +150,11 @@ class Vault(VaultReader):
                 [r for _, r in records],
             ],
         )
-        if not rows:
-            for subject, _ in records:
+        ended = {row[0] for row in rows}
+        for subject, record in records:
+            if record not in ended:
                 self._refused(secret, "erase", purpose, reason, subject, None)
+        if not rows:
             raise codec.verdict_error(3)
         return [(record, number) for record, number in rows]
 

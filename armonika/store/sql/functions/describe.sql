@@ -115,12 +115,13 @@ BEGIN
 END $$;
 
 -- Which entry made this record of this person by this very actor: a number, -1 when the actor made the person with another record, NULL when not.
--- A request that was sent twice finds out here what became of the first (Idempotency-Key).
+-- A request that was sent twice finds out here what became of the first (Idempotency-Key), as long as its token is wide enough for it.
 CREATE OR REPLACE FUNCTION vault.made(secret bytea, whom uuid, which uuid) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
 SET plan_cache_mode = force_generic_plan AS $$
 DECLARE s vault.session := vault.actor(secret);
 BEGIN
     RETURN (SELECT CASE WHEN a.record = which THEN a.audit_id ELSE -1 END FROM vault.audit a
-            WHERE a.subject = whom AND a.operation = 4 AND a.granted AND a.actor = s.actor ORDER BY a.record = which DESC LIMIT 1);
+            WHERE a.subject = whom AND a.operation = 4 AND a.granted AND a.actor = s.actor
+              AND vault.in_scope(s, 4::smallint, a.purpose, a.dataset) ORDER BY a.record = which DESC LIMIT 1);
 END $$;
