@@ -10,10 +10,12 @@ import pytest
 
 from armonika import policy
 from armonika.supervisor import rounds
+from armonika.supervisor.backup import replay as replaying
 from armonika.supervisor.backup.catalogue import Backup, BackupError
 from armonika.supervisor.backup.create import catalogue_of, create
-from armonika.supervisor.backup.drill import drill
+from armonika.supervisor.backup.drill import Drilled, drill
 from armonika.supervisor.installation import Installation
+from armonika.trust.vault.types import NewRecord
 from tests.keys.house import House, house
 from tests.keys.test_backup import seal
 
@@ -99,3 +101,37 @@ def test_a_drill_finds_what_a_copy_lacks_and_what_is_not_the_same(home: House) -
     with pytest.raises(BackupError, match="lacks record"):
         drill(home.config, policy.load(), kept, backup, home.embedded.admin_dsn, quiet)
     assert not (home.config.home / "drill").exists()
+
+
+def test_a_drill_asks_whether_who_was_erased_is_absent(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what ended after the backup, which the copy knows by the register alone: a person, a record, and the line of neither when it is not replayed."""
+    vault = home.vault()
+    gone, stays, _ = home.people(vault, 3)
+    second = vault.create(
+        home.token, "provide", "integration", [NewRecord("account", {"name": "second"}, "organisation", subject=stays.subject)]
+    )[0]
+    seal(home, home.config.audit_log)
+    time.sleep(1.1)
+    kept = catalogue_of(home.config)
+    backup = create(home.config, policy.load(), home.embedded.admin_dsn)
+    vault.erase(home.token, [gone.subject], "provide", "integration")
+    vault.erase_records(home.token, [(stays.subject, second.record)], "provide", "integration")
+    seal(home, home.config.audit_log)
+    quiet: Callable[[str], None] = lambda _: None  # noqa: E731
+
+    def held() -> Drilled:
+        return drill(home.config, policy.load(), kept, backup, home.embedded.admin_dsn, quiet)
+
+    found = held()
+    assert (found.erased, found.ended, found.replayed) == (1, 2, 3)
+    lines = replaying.register.lines
+    for people, word in ((False, f"{gone.subject} was erased"), (True, f"Record {second.record} ended")):
+        # Only the lines of records are replayed, and then only those of people.
+        monkeypatch.setattr(replaying.register, "lines", lambda *args, people=people: [
+            line for line in lines(*args) if (line["record"] is None) == people
+        ])  # fmt: skip
+        with pytest.raises(BackupError, match=word):
+            held()
+    monkeypatch.setattr(replaying, "_ended", lambda *_: 0)
+    with pytest.raises(BackupError, match="back in the copy"):
+        held()

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from uuid import uuid4
 
 import psycopg
 import pytest
@@ -28,7 +27,7 @@ def home() -> Iterator[House]:
         yield made
 
 
-def test_who_is_erased_but_not_yet_destroyed_does_not_come_back_by_a_restore(home: House) -> None:
+def test_who_is_erased_but_not_yet_destroyed_does_not_come_back_by_a_restore(home: House, folder: Path) -> None:
     """The register has the person's line and none of the records': the restored copy destroys them all the same, and the certificate waits."""
     api, keeper = home.vault("api"), home.keeper()
     person = home.people(api)[0]
@@ -46,7 +45,7 @@ def test_who_is_erased_but_not_yet_destroyed_does_not_come_back_by_a_restore(hom
     with pytest.raises(certificate.NoErasure, match="0 of 50"):
         certificate.make(home.config.audit_log, person.subject, {})
     for until in (middle, None):
-        place_ = Path(f"/var/tmp/armonika-restored-{uuid4().hex[:8]}")
+        place_ = folder / "restored"
         restore(home.config, POLICY, catalogue_of(home.config), backup, place_, until, say=lambda _: None)
         embedded, _config = opened(place_)
         try:

@@ -18,7 +18,7 @@ from armonika.doors.api import once
 from armonika.doors.api.bodies import decoded
 from armonika.doors.api.conditions import NEWEST
 from armonika.doors.api.meter import count_items
-from armonika.doors.api.people import NO_STORE, Email, Name, PersonMade, PersonOut, Use, Values, shown, tagged
+from armonika.doors.api.people import Email, Name, PersonMade, PersonOut, Use, Values, shown, tagged
 from armonika.doors.api.problems import content_of
 from armonika.doors.api.tokens import token_of
 from armonika.trust.vault import AsyncVault
@@ -118,7 +118,7 @@ def _failed(error: Exception) -> Result:
 
 
 def _answer(results: list[Result]) -> Response[bytes]:
-    return Response(_ENCODE(Results(results)), status_code=200, media_type="application/json", headers=NO_STORE)
+    return Response(_ENCODE(Results(results)), status_code=200, media_type="application/json")
 
 
 @post("/v1/people/batch", status_code=200, summary="Create up to 1,000 people")
@@ -336,7 +336,7 @@ async def export_person(request: Request[Any, Any, State], person: UUID, state: 
             yield b"".join(_ENCODE(one) + b"\n" for one in shown(person, found[at : at + _LINES]).records)
             await asyncio.sleep(0)
 
-    return Stream(lines(), media_type="application/x-ndjson", headers=NO_STORE)
+    return Stream(lines(), media_type="application/x-ndjson")
 
 
 HANDLERS = [create_people, read_people, correct_people, erase_people, restrict_people, look_up_people, export_person]

@@ -12,6 +12,7 @@ ALWAYS = (
     (b"referrer-policy", b"no-referrer"),
 )
 ENCRYPTED = (b"strict-transport-security", b"max-age=63072000; includeSubDomains")
+# Errors too: a 404 may be kept by any cache that is not told otherwise (RFC 9110 §15.5.5), and what is not there yet is there a second later.
 UNLESS_SAID = (b"cache-control", b"no-store")
 
 

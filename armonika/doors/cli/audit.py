@@ -33,7 +33,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser("audit", help="verify the audit log")
     parser.add_argument("action", choices=("verify", "certificate"))
     parser.add_argument("subject", nargs="?", type=UUID, help="certificate: the erased person's id")
-    parser.add_argument("--record", type=UUID, help="certificate: of the end of this record of the person")
+    parser.add_argument(
+        "--record", type=UUID, help="certificate: of the end of this record of the person, which says nothing of the rest"
+    )
     parser.add_argument("--certificate", type=Path, help="verify a certificate of an erasure, offline")
     parser.add_argument("--folder", type=Path, help="the log's folder (default: of this installation)")
     parser.add_argument("--vkey", type=Path, help="the log's verifier key (default: log.vkey in the folder)")
@@ -48,7 +50,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--witness", type=Path, help="the witness's verifier keys: every one of them must have cosigned the checkpoint"
     )
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", action="store_true", help="the report as JSON")
 
 
 def check(
@@ -147,18 +149,25 @@ def run(args: argparse.Namespace) -> int:
     return 1 if report.findings else 0
 
 
+def _certified(certified: certificate.Certified) -> str:
+    keys = (
+        ", ".join(f"{key['compartment']}/{key['epoch']} of record {key['record']}" for key in certified.keys) or "none was left"
+    )
+    what = f"{certified.subject} erased" if certified.record is None else f"one record of {certified.subject} ended"
+    kept = f" The law keeps {certified.kept} records." if certified.kept else ""
+    return f"Certified: {what} at {certified.at}; keys destroyed: {keys}.{kept}"
+
+
 def _proof(args: argparse.Namespace) -> int:
+    certified = None
     try:
         vkey = read_file(args.vkey or settings.load().audit_log / "log.vkey", MOST_VKEYS).decode()
         witnesses = witness_keys(args.witness)
         if args.certificate:
             certified = certificate.verify(read_file(args.certificate, MOST_CERTIFICATE).decode(), vkey, witnesses)
             proven = certified.proven
-            keys = (
-                ", ".join(f"{key['compartment']}/{key['epoch']} of record {key['record']}" for key in certified.keys)
-                or "none was left"
-            )
-            print(f"Certified: {certified.subject} erased at {certified.at}; keys destroyed: {keys}.")
+            if not args.json:
+                print(_certified(certified))
         else:
             proven = verify_proof(read_file(args.proof, MOST_NOTE).decode(), vkey, witnesses)
     except NoWitness as error:
@@ -171,7 +180,9 @@ def _proof(args: argparse.Namespace) -> int:
         print(f"FOUND: {error}." if not args.json else json.dumps({"proven": False, "why": str(error)}))
         return 1
     if args.json:
-        print(json.dumps({"proven": True, **asdict(proven)}, ensure_ascii=False, indent=1))
+        said = asdict(proven) if certified is None else asdict(certified) | asdict(proven)
+        said.pop("proven", None)
+        print(json.dumps({"proven": True, **said}, ensure_ascii=False, indent=1))
     else:
         seen = ", ".join(f"{name} at {_moment(at)}" for name, at in proven.cosigned) or "no witness asked for"
         print(

@@ -27,7 +27,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     for name, text in (("create", "make a backup of the running system"), ("list", "the catalogue"), ("verify", "read a backup to its last byte"),
                        ("drill", "restore a backup beside the running system, compare, and throw the copy away"), ("expire", "remove what the policy no longer keeps")):  # fmt: skip
         action = actions.add_parser(name, help=text)
-        action.add_argument("--json", action="store_true")
+        action.add_argument("--json", action="store_true", help="the report as JSON")
         if name in ("verify", "drill"):
             action.add_argument("backup", nargs="?", default="latest", help="an id of the catalogue (default: the newest)")
 
@@ -81,7 +81,8 @@ def _drill(config: Settings, loaded: Policy, kept: Catalogue, args: argparse.Nam
         return 1
     print(
         json.dumps(asdict(done), indent=1) if args.json
-        else f"{done.backup_id} restores: {done.records} records are the same, {done.keys} keys open, {done.entries} entries of the log verify. The copy is removed."
+        else f"{done.backup_id} restores: {done.records} records are the same, {done.keys} keys open, {done.entries} entries of the log verify.\n"
+        f"Nobody erased came back: {done.erased} people and {done.ended} records that ended are absent, {done.replayed} of them by the register. The copy is removed."
     )  # fmt: skip
     return 0
 

@@ -16,11 +16,11 @@ COMMANDS = {
     "serve": "start everything on this machine; Ctrl-C stops it",
     "policy": "check, render or compare policies",
     "verify": "prove the policy's claims against the running system",
-    "audit": "verify the audit log",
-    "token": "issue a token of the machine API",
+    "audit": "verify the audit log, proofs and certificates of erasures",
+    "token": "issue, list and end tokens of the machine API",
     "keys": "list, rotate, destroy and recover keys",
     "retention": "what has expired: how much is left, end it now",
-    "backup": "make, list, verify and expire backups",
+    "backup": "make, list, verify, try and expire backups",
     "restore": "restore a backup into a new place",
     "staff": "appoint staff, reset a lost second factor, end an appointment",
     "access": "who of staff may do what, and when it was reviewed",
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     if not words or words[0] in ("-h", "--help"):
-        lines = "\n".join(f"  {name:<9} {text}" for name, text in COMMANDS.items())
+        lines = "\n".join(f"  {name:<10} {text}" for name, text in COMMANDS.items())
         print(
             f"usage: armonika COMMAND …\n\n{lines}\n\n`armonika COMMAND --help` tells more. Documentation: docs/ in the checkout."
         )

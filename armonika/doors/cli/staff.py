@@ -26,14 +26,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     appoint.add_argument("--name", required=True)
     appoint.add_argument("--email", required=True)
     appoint.add_argument("--role", required=True, help="a role of staff in the policy, such as support")
-    appoint.add_argument("--json", action="store_true")
+    appoint.add_argument("--json", action="store_true", help="the report as JSON")
     for name, text in (
         ("reset", "the second factor is lost: ends it and every session, prints a new password once"),
         ("end", "ends the account and every session at once"),
     ):
         action = actions.add_parser(name, help=text)
         action.add_argument("who", help="address or pseudonym")
-        action.add_argument("--json", action="store_true")
+        action.add_argument("--json", action="store_true", help="the report as JSON")
 
 
 def run(args: argparse.Namespace) -> int:

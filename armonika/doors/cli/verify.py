@@ -22,7 +22,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser("verify", help="prove the policy's claims against the running system")
     parser.add_argument("claims", nargs="*", metavar="CLAIM", help="ids such as 7a.3; all when none is given")
     parser.add_argument("--sabotage", action="store_true", help="plant every bad state too: each must turn its check red")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", action="store_true", help="the report as JSON")
     parser.add_argument("--no-publish", action="store_true", help="do not put the result on /trust")
 
 

@@ -6,7 +6,6 @@ who was erased comes back. On a database that lost nothing both find nothing to 
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 from dataclasses import dataclass
@@ -146,8 +145,3 @@ def _ended(connection: psycopg.Connection[Any], log: Path, public: bytes) -> int
             ).fetchone()
         again += bool(row and row[0])
     return again
-
-
-def public_of(vkey: str) -> bytes:
-    """The Ed25519 public key in a verifier key."""
-    return base64.b64decode(vkey.strip().split("+", 2)[2])[1:]
