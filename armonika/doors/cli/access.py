@@ -19,7 +19,7 @@ from armonika.store.private_files import KeyFileError
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command."""
     parser = subparsers.add_parser("access", help="who of staff may do what, and when it was last reviewed")
-    parser.add_argument("action", choices=("review",))
+    parser.add_argument("action", choices=("review",), help="who has which role, what it may do, and what is due")
     parser.add_argument("--json", action="store_true", help="the report as JSON")
 
 

@@ -31,7 +31,11 @@ MOST_CERTIFICATE = 1 << 26
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command."""
     parser = subparsers.add_parser("audit", help="verify the audit log")
-    parser.add_argument("action", choices=("verify", "certificate"))
+    parser.add_argument(
+        "action",
+        choices=("verify", "certificate"),
+        help="recompute the log, or check one file of it; print the certificate of an erasure",
+    )
     parser.add_argument("subject", nargs="?", type=UUID, help="certificate: the erased person's id")
     parser.add_argument(
         "--record", type=UUID, help="certificate: of the end of this record of the person, which says nothing of the rest"

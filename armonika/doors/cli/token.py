@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
+from dataclasses import asdict
 
 from armonika import settings
 from armonika.doors.cli.running import admin_dsn
@@ -24,7 +26,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--days", type=_days, default=90.0, help=f"how long it lives, at most {MOST_DAYS} (default: 90)")
     for bound in ("compartment", "purpose", "operation"):
         parser.add_argument(f"--{bound}", action="append", help=f"only this {bound}; may be given again")
-    actions.add_parser("list", help="those that live: name, label, role, from when to when")
+    shown = actions.add_parser("list", help="those that live: name, label, role, from when to when")
+    shown.add_argument("--json", action="store_true", help="the list as JSON")
     end = actions.add_parser("end", help="ends one at once")
     end.add_argument("name", help="the name that `list` shows")
 
@@ -65,6 +68,9 @@ def run(args: argparse.Namespace) -> int:
             print(f"ended; entry {end_token(dsn, args.name)} of the log says so")
         else:
             found = tokens(dsn)
+            if args.json:
+                print(json.dumps([asdict(one) for one in found], indent=1, default=str))
+                return 0
             for one in found:
                 print(
                     f"{one.name}  {one.label or '-':<40}  {one.role:<12}  {one.issued:%Y-%m-%d %H:%M} to {one.expires:%Y-%m-%d %H:%M}"
