@@ -74,7 +74,9 @@ def read_private(path: Path) -> bytes:
                 )
             return file.read()
     except FileNotFoundError:
-        raise KeyFileError(f"{path} is missing. Restore it from your backup of the keys; nothing was changed.") from None
+        raise KeyFileError(
+            f"{path} is missing. If the setting that leads there is right, restore it from your backup of the keys; nothing was changed."
+        ) from None
     except PermissionError:
         raise KeyFileError(f"{path} cannot be read by this user. Start as the user that owns it.") from None
 

@@ -122,6 +122,10 @@ def _own_key(config: settings.Settings, folder: Path) -> str | None:
 
 def run(args: argparse.Namespace) -> int:
     """0 the log is whole, 1 something was found, 2 could not run."""
+    fault = _fault(args)
+    if fault:
+        print(f"armonika: {fault}", file=sys.stderr)
+        return 2
     if args.action == "certificate":
         return _certificate(args.subject, args.record)
     if args.proof or args.certificate:
@@ -139,7 +143,7 @@ def run(args: argparse.Namespace) -> int:
         return 2
     except (OSError, UnicodeError, KeyFileError, psycopg.OperationalError) as error:
         print(
-            f"armonika: cannot verify: {error}. Is the system running (`armonika serve`)? An exported folder is checked with --folder.",
+            f"armonika: cannot verify: {_words(error)}. Is the system running (`armonika serve`)? An exported folder is checked with --folder.",
             file=sys.stderr,
         )
         return 2
@@ -151,6 +155,21 @@ def run(args: argparse.Namespace) -> int:
         )
         print("\n".join(f"FOUND: {finding}" for finding in report.findings) or "The log is whole.")
     return 1 if report.findings else 0
+
+
+def _fault(args: argparse.Namespace) -> str | None:
+    """What was asked for and would not be done: who believes that a checkpoint was kept must not be wrong."""
+    if args.action == "certificate":
+        return None if args.subject else "name the erased person's id."
+    if args.subject or args.record:
+        return "a person or record is named for `armonika audit certificate` alone; --certificate FILE verifies one."
+    if args.proof and args.certificate:
+        return "--proof and --certificate are two questions: ask one."
+    if args.keep and not args.url:
+        return "--keep goes with --url. Of a folder copy the file `checkpoint` itself."
+    if args.from_kept and not args.kept:
+        return "--from-kept needs --kept FILE, the checkpoint to go on from."
+    return None
 
 
 def _certified(certified: certificate.Certified) -> str:
@@ -178,7 +197,7 @@ def _proof(args: argparse.Namespace) -> int:
         print(f"armonika: {error}.", file=sys.stderr)
         return 2
     except (OSError, UnicodeError) as error:
-        print(f"armonika: cannot verify: {error}. Name the log's key with --vkey.", file=sys.stderr)
+        print(f"armonika: cannot verify: {_words(error)}. The log's key is named with --vkey.", file=sys.stderr)
         return 2
     except ProofRefused as error:
         print(f"FOUND: {error}." if not args.json else json.dumps({"proven": False, "why": str(error)}))
@@ -195,6 +214,13 @@ def _proof(args: argparse.Namespace) -> int:
     return 0
 
 
+def _words(error: Exception) -> str:
+    """An error without the machine's number for it, and without a second full stop."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error).strip().rstrip(".")
+
+
 def _moment(at: int) -> str:
     """POSIX seconds as a date, or as they are when no calendar has them."""
     try:
@@ -203,11 +229,8 @@ def _moment(at: int) -> str:
         return f"second {at}"
 
 
-def _certificate(subject: UUID | None, record: UUID | None) -> int:
+def _certificate(subject: UUID, record: UUID | None) -> int:
     """Prints the certificate of a person's newest erasure, or of the end of one record."""
-    if subject is None:
-        print("armonika: name the erased person's id.", file=sys.stderr)
-        return 2
     try:
         config = settings.load()
         ring = Keyring.open(config.keys)

@@ -10,7 +10,7 @@ from dataclasses import asdict
 import psycopg
 
 from armonika import policy, settings
-from armonika.doors.cli.running import admin_dsn
+from armonika.doors.cli.running import admin_dsn, not_reached
 from armonika.policy.model import Policy
 from armonika.settings import Settings
 from armonika.store.private_files import KeyFileError
@@ -60,9 +60,8 @@ def run(args: argparse.Namespace) -> int:
     except (BackupError, KeyDeskError, KeyFileError, OSError) as error:
         print(f"armonika: {error}", file=sys.stderr)
         return 2
-    except psycopg.OperationalError:
-        print("armonika: the database does not answer. Start the system first: `armonika serve`.", file=sys.stderr)
-        return 2
+    except psycopg.OperationalError as error:
+        return not_reached(error)
     return 0
 
 
@@ -92,10 +91,10 @@ def _show(backups: list[Backup], as_json: bool) -> None:
         print(json.dumps([asdict(backup) for backup in backups], indent=1))
         return
     for backup in backups:
-        seen = f"verified {backup.verified_at[:16]}" if backup.verified_at else "not verified yet"
-        seen += f", restored {backup.restored_at[:16]}" if backup.restored_at else ""
+        seen = f"verified {backup.verified_at[:16]}Z" if backup.verified_at else "not verified yet"
+        seen += f", restored {backup.restored_at[:16]}Z" if backup.restored_at else ""
         print(
-            f"{backup.backup_id}  {backup.created_at[:16]}  {backup.bytes // 1024:>9} KiB  site {backup.site}  PostgreSQL {backup.server}  {seen}"
+            f"{backup.backup_id}  {backup.created_at[:16]}Z  {backup.bytes // 1024:>9} KiB  site {backup.site}  PostgreSQL {backup.server}  {seen}"
         )
     if not backups:
         print("There is no backup yet: `armonika backup create`.")

@@ -203,14 +203,14 @@ def _list(config: Settings, as_json: bool) -> int:
     )
     print(f"recovery      {held}")
     print(
-        f"authority     of certificates, ECDSA P-256, since {since:%Y-%m-%d %H:%M}"
+        f"authority     of certificates, ECDSA P-256, since {since:%Y-%m-%d %H:%M} UTC"
         if since
         else "authority     none yet: the next start makes it"
     )
     for line in lines:
         note = f"; empty since {line.retired_at:%Y-%m-%d}" if line.retired_at else ""
         print(
-            f"{line.compartment:<12}  epoch {line.epoch:<4} {line.state:<15} since {line.since:%Y-%m-%d %H:%M}  {line.reason}{note}"
+            f"{line.compartment:<12}  epoch {line.epoch:<4} {line.state:<15} since {line.since:%Y-%m-%d %H:%M} UTC  {line.reason}{note}"
         )
     if state and state[4]:
         print(_words(state))

@@ -73,7 +73,9 @@ def _failed(error: Exception) -> int:
     if isinstance(error, PolicyError):
         print(f"armonika: {error}", file=sys.stderr)
     elif isinstance(error, psycopg.OperationalError):
-        print("armonika: the database does not answer. Start the system first: `armonika serve`.", file=sys.stderr)
+        from armonika.doors.cli.running import not_reached
+
+        return not_reached(error)
     elif isinstance(error, OSError) and error.filename is not None:
         print(f"armonika: {error.filename}: {error.strerror}.", file=sys.stderr)
     else:

@@ -15,7 +15,9 @@ from armonika.flows import appointments
 from armonika.rules import one_time_code
 from armonika.store.private_files import KeyFileError
 from armonika.trust import crypto
-from armonika.trust.vault.errors import VaultError
+from armonika.trust.vault.errors import Refused, VaultError
+
+NOBODY = "there is no such member of staff, or the appointment has ended; `armonika access review` shows those that are"
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -60,7 +62,8 @@ def run(args: argparse.Namespace) -> int:
         finally:
             console.close()
     except VaultError as error:
-        print(f"armonika: {error}. Nothing was changed.", file=sys.stderr)
+        nobody = isinstance(error, Refused) and args.action != "appoint"
+        print(f"armonika: {NOBODY if nobody else error}. Nothing was changed.", file=sys.stderr)
         return 1
     except (KeyFileError, psycopg.OperationalError) as error:
         return not_reached(error)

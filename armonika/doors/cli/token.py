@@ -7,9 +7,11 @@ import json
 import re
 import sys
 from dataclasses import asdict
+from datetime import UTC
 
-from armonika import settings
+from armonika import policy, settings
 from armonika.doors.cli.running import admin_dsn
+from armonika.policy.model import OPERATIONS
 from armonika.store.private_files import KeyFileError
 from armonika.trust.keys.provision import end_token, issue_token, tokens
 
@@ -49,11 +51,21 @@ def _days(text: str) -> float:
     return days
 
 
+def _check_bounds(loaded: policy.Policy, args: argparse.Namespace) -> None:
+    """Raises ValueError with the names that there are: the database says only that one of them is none."""
+    known = {"compartment": loaded.compartments, "purpose": [one.name for one in loaded.purposes], "operation": OPERATIONS}
+    for bound, names in known.items():
+        for name in getattr(args, bound) or ():
+            if name not in names:
+                raise ValueError(f"no {bound} {name!r}; there are: {', '.join(names)}. Nothing was issued.")
+
+
 def run(args: argparse.Namespace) -> int:
     """0 done, 1 there is no such token, 2 could not run."""
     try:
         dsn = admin_dsn(settings.load())
         if args.action == "issue":
+            _check_bounds(policy.load(), args)
             print(
                 issue_token(
                     dsn,
@@ -73,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
                 return 0
             for one in found:
                 print(
-                    f"{one.name}  {one.label or '-':<40}  {one.role:<12}  {one.issued:%Y-%m-%d %H:%M} to {one.expires:%Y-%m-%d %H:%M}"
+                    f"{one.name}  {one.label or '-':<40}  {one.role:<12}  {one.issued.astimezone(UTC):%Y-%m-%d %H:%M} to {one.expires.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
                 )
             if not found:
                 print("No token lives. `armonika token issue` makes one.")
