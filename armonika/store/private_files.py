@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -89,6 +90,14 @@ def sweep(folder: Path) -> int:
             _remove(path)
             gone += 1
     return gone
+
+
+def remove_tree(folder: Path, keys: Path) -> None:
+    """Removes a folder and all that is in it; the files in `keys`, a folder below it, are overwritten first. Neither need be there."""
+    for path in keys.iterdir() if keys.is_dir() else ():
+        if path.is_file() and not path.is_symlink():
+            _remove(path)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -207,6 +207,15 @@ def worked(done: rounds.Rounds, seconds: float = 60) -> None:
     assert done._working is None
 
 
+def test_a_folder_of_backups_that_is_not_there_is_not_made(home: House, tmp_path: Path) -> None:
+    before = home.value("SELECT current_setting('archive_command')")
+    done = command(home, "backup", "create", folder=tmp_path / "mount" / "backups")
+    assert done.returncode == 2
+    assert "is not there" in done.stderr
+    assert not list(tmp_path.iterdir())
+    assert home.value("SELECT current_setting('archive_command')") == before
+
+
 def test_a_restored_home_is_backed_up_at_once_and_says_so(home: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ARMONIKA_HOME", str(home.config.home))
     said: list[str] = []

@@ -6,6 +6,7 @@ import argparse
 import importlib
 import io
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -45,12 +46,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words[0] not in COMMANDS:
         print(f"armonika: no command {words[0]!r}. `armonika --help` lists them.", file=sys.stderr)
         return 2
-    module = importlib.import_module(f"armonika.doors.cli.{words[0]}")
-    parser = argparse.ArgumentParser(prog="armonika")
-    module.add_parser(parser.add_subparsers(dest="command", required=True))
+    if argv is None:
+        # Whatever ends a command lets it take down what it began: a copy of a database, with keys beside it, must not stay.
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.default_int_handler)
     try:
+        module = importlib.import_module(f"armonika.doors.cli.{words[0]}")
+        parser = argparse.ArgumentParser(prog="armonika")
+        module.add_parser(parser.add_subparsers(dest="command", required=True))
         return int(module.run(parser.parse_args(words)))
     except KeyboardInterrupt:
+        print("\narmonika: interrupted.", file=sys.stderr)
         return 2
     except SettingsError as error:
         print(f"armonika: {error}", file=sys.stderr)

@@ -6,8 +6,10 @@ ended, by the word of the running system, must not be in the copy: the register 
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +20,7 @@ import psycopg
 
 from armonika.policy.model import Policy
 from armonika.settings import Settings
+from armonika.store.private_files import remove_tree
 from armonika.supervisor.backup.catalogue import Backup, BackupError, Catalogue
 from armonika.supervisor.backup.restore import restore
 from armonika.trust.audit.verify import own_vkey, verify
@@ -27,6 +30,7 @@ from armonika.trust.keys import Keyring
 from armonika.trust.vault.envelope import Envelope
 from armonika.trust.vault.errors import VaultError
 
+FOLDER = "drill"
 MOST_RECORDS = 50_000
 MOST_KEYS = 200
 MOST_ENDS = 50_000
@@ -82,8 +86,44 @@ def drill(
     config: Settings, policy: Policy, kept: Catalogue, backup: Backup, admin_dsn: str, say: Callable[[str], None] = print
 ) -> Drilled:
     """Restores `backup` into `drill` in the home and compares. Raises BackupError naming what differs; the copy is removed either way."""
-    home = config.home / "drill"
-    shutil.rmtree(home, ignore_errors=True)
+    with _alone(config) as free:
+        if not free:
+            raise BackupError("A drill is under way here already: wait until it has ended.")
+        return _drill(config, policy, kept, backup, admin_dsn, say)
+
+
+def sweep(config: Settings) -> bool:
+    """Removes the copy of a drill that was killed: keys lie in it, and must not outlive their end there. Returns whether there was one; none is touched
+    while a drill is under way."""
+    home = config.home / FOLDER
+    with _alone(config) as free:
+        if not free or not home.exists():
+            return False
+        remove_tree(home, home / "keys")
+        return True
+
+
+@contextmanager
+def _alone(config: Settings) -> Iterator[bool]:
+    """Whether no other process holds a drill here; none begins one meanwhile."""
+    config.run.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(config.run / "drill.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            free = True
+        except BlockingIOError:
+            free = False
+        yield free
+    finally:
+        os.close(descriptor)
+
+
+def _drill(
+    config: Settings, policy: Policy, kept: Catalogue, backup: Backup, admin_dsn: str, say: Callable[[str], None]
+) -> Drilled:
+    home = config.home / FOLDER
+    remove_tree(home, home / "keys")
     found: list[tuple[int, int, int]] = []
     # Before the register is copied: what ends later may be missing from it.
     with psycopg.connect(admin_dsn) as live:
@@ -101,7 +141,7 @@ def drill(
     try:
         done = restore(config, policy, kept, backup, home, say=say, look=look)
     finally:
-        shutil.rmtree(home, ignore_errors=True)
+        remove_tree(home, home / "keys")
     kept.mark(backup, restored_at=datetime.now(UTC).isoformat(timespec="seconds"))
     return Drilled(backup.backup_id, *found[0], len(ends.people), len(ends.records), done.replayed.ended)
 
