@@ -6,6 +6,7 @@ import re
 
 import psycopg
 
+from armonika.trust.vault import AsyncVault, Vault
 from tests.conftest import Server
 from tests.live import CHECKOUT
 
@@ -31,7 +32,11 @@ def test_every_table_and_column_is_in_the_page(server: Server) -> None:
     page = rows_of_page()
     assert {table for table, _ in columns} == set(page)
     entry = PAGE.partition("An audit row:")[2].partition("\n\n")[0]
-    lacking = [f"{table}.{column}" for table, column in columns if not re.search(rf"\b{column}\b", page[table] + (entry if table == "audit" else ""))]
+    lacking = [
+        f"{table}.{column}"
+        for table, column in columns
+        if not re.search(rf"\b{column}\b", page[table] + (entry if table == "audit" else ""))
+    ]
     assert not lacking
 
 
@@ -40,3 +45,10 @@ def test_every_operation_is_in_the_page(server: Server) -> None:
         known = {name for (name,) in connection.execute("SELECT name FROM vault.operation").fetchall()}
     told = PAGE.partition("Operations: ")[2].partition("Outcomes:")[0]
     assert set(re.findall(r"[a-z]+(?:-[a-z]+)*", " ".join(re.findall("`([^`]+)`", told)))) == known
+
+
+def test_every_method_of_a_vault_is_in_the_page_and_each_in_it_is_there() -> None:
+    page = PAGE.partition("## Python")[2]
+    methods = {name for vault in (Vault, AsyncVault) for name in dir(vault) if not name.startswith("_")}
+    assert not {name for name in methods if not re.search(rf"\b{name}\b", page)}
+    assert set(re.findall(r"\bvault\.(\w+)", page.replace("armonika.trust.vault", ""))) <= methods | {"service"}
