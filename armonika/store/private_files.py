@@ -75,6 +75,11 @@ def read_private(path: Path) -> bytes:
                 )
             return file.read()
     except FileNotFoundError:
+        if not path.parent.is_dir():
+            raise KeyFileError(
+                f"{path} is missing, and so is its folder. If this is to be an installation, `armonika serve` makes it; if there is one elsewhere, "
+                "set ARMONIKA_HOME to it. Nothing was changed."
+            ) from None
         raise KeyFileError(
             f"{path} is missing. If the setting that leads there is right, restore it from your backup of the keys; nothing was changed."
         ) from None

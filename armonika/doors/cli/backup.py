@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
             except BackupError as error:
                 print(f"armonika: {error}", file=sys.stderr)
                 return 1
-    except (BackupError, KeyDeskError, KeyFileError, OSError) as error:
+    except (BackupError, KeyDeskError, KeyFileError) as error:
         print(f"armonika: {error}", file=sys.stderr)
         return 2
     except psycopg.OperationalError as error:

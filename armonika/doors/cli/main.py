@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import io
 import os
@@ -82,8 +83,9 @@ def _failed(error: Exception) -> int:
         from armonika.doors.cli.running import not_reached
 
         return not_reached(error)
-    elif isinstance(error, OSError) and error.filename is not None:
-        print(f"armonika: {error.filename}: {error.strerror}.", file=sys.stderr)
+    elif isinstance(error, OSError) and (error.filename is not None or error.errno == errno.ENOSPC):
+        owner = " Start as the user that owns it." if isinstance(error, PermissionError) else ""
+        print(f"armonika: {error.filename or 'the output'}: {error.strerror}.{owner}", file=sys.stderr)
     else:
         traceback.print_exception(error)
     return 2

@@ -63,9 +63,11 @@ def _check_bounds(loaded: policy.Policy, args: argparse.Namespace) -> None:
 def run(args: argparse.Namespace) -> int:
     """0 done, 1 there is no such token, 2 could not run."""
     try:
-        dsn = admin_dsn(settings.load())
+        config = settings.load()
         if args.action == "issue":
             _check_bounds(policy.load(), args)
+        dsn = admin_dsn(config)
+        if args.action == "issue":
             print(
                 issue_token(
                     dsn,
@@ -92,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
     except LookupError as error:
         print(f"armonika: {error}.", file=sys.stderr)
         return 1
-    except (KeyFileError, OSError, ValueError) as error:
+    except (KeyFileError, ValueError) as error:
         print(f"armonika: {error}", file=sys.stderr)
         return 2
     return 0
