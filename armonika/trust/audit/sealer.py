@@ -119,7 +119,7 @@ class Sealer:
 
     def seal(self, *, publish: bool = True) -> int:
         """Seals what is committed and not sealed yet. Returns how many entries. Who seals again at once need not publish in between: a checkpoint that
-        stands for a moment alone is never seen with the witness's signatures."""
+        stands for a moment alone is never seen with the witness's signatures. Raises AnotherSealer; nothing is then sealed."""
         rows = self._connection.execute(f"SELECT {_SELECT} FROM vault.unsealed(%s)", (BATCH,), binary=True).fetchall()
         if not rows:
             return 0
