@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +19,7 @@ from armonika.store.embedded import Embedded
 from armonika.store.users import user_for
 from armonika.trust.keys.provision import Provisioned, issue_token, provision
 from armonika.trust.vault import Vault, secret_hash
+from tests import folders
 from tests.doors import Doors
 from tests.live import Live, running
 
@@ -42,8 +41,11 @@ class Server:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
-    home = Path(tempfile.mkdtemp(prefix="armonika-test-", dir="/var/tmp"))
-    home.chmod(0o755)
+    with folders.folder("test") as home:
+        yield from _served(home)
+
+
+def _served(home: Path) -> Iterator[Server]:
     url = os.environ.get("ARMONIKA_TEST_DATABASE_URL")
     embedded = None
     if url:
@@ -65,7 +67,13 @@ def server() -> Iterator[Server]:
     finally:
         if embedded:
             embedded.stop()
-        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that the users of processes reach."""
+    with folders.folder("here") as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

@@ -10,18 +10,18 @@ import json
 import os
 import random
 import re
-import shutil
 import signal
 import socket
 import ssl
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from tests.folders import folder
 
 CHECKOUT = Path(__file__).parents[1]
 
@@ -152,12 +152,10 @@ def stop(live: Live) -> int:
 @contextlib.contextmanager
 def running(extra: dict[str, str] | None = None) -> Iterator[Live]:
     """A fresh system with sample data, removed afterwards."""
-    home = Path(tempfile.mkdtemp(prefix="armonika-live-", dir="/var/tmp"))
-    home.chmod(0o755)
-    live = start(home, free_port(), extra=extra)
-    try:
-        yield live
-    finally:
-        if live.process.poll() is None:
-            stop(live)
-        shutil.rmtree(home, ignore_errors=True)
+    with folder("live") as home:
+        live = start(home, free_port(), extra=extra)
+        try:
+            yield live
+        finally:
+            if live.process.poll() is None:
+                stop(live)

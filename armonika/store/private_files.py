@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,7 +75,14 @@ def read_private(path: Path) -> bytes:
                 )
             return file.read()
     except FileNotFoundError:
-        raise KeyFileError(f"{path} is missing. Restore it from your backup of the keys; nothing was changed.") from None
+        if not path.parent.is_dir():
+            raise KeyFileError(
+                f"{path} is missing, and so is its folder. If this is to be an installation, `armonika serve` makes it; if there is one elsewhere, "
+                "set ARMONIKA_HOME to it. Nothing was changed."
+            ) from None
+        raise KeyFileError(
+            f"{path} is missing. If the setting that leads there is right, restore it from your backup of the keys; nothing was changed."
+        ) from None
     except PermissionError:
         raise KeyFileError(f"{path} cannot be read by this user. Start as the user that owns it.") from None
 
@@ -87,6 +95,14 @@ def sweep(folder: Path) -> int:
             _remove(path)
             gone += 1
     return gone
+
+
+def remove_tree(folder: Path, keys: Path) -> None:
+    """Removes a folder and all that is in it; the files in `keys`, a folder below it, are overwritten first. Neither need be there."""
+    for path in keys.iterdir() if keys.is_dir() else ():
+        if path.is_file() and not path.is_symlink():
+            _remove(path)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from armonika.settings import CHECKOUT
 from armonika.store import partitions, watch
 from armonika.store.private_files import KeyFileError
 from armonika.store.turn import MigrationError
+from armonika.supervisor.backup import drill
 from armonika.supervisor.backup.catalogue import Backup, BackupError
 from armonika.supervisor.backup.create import MARK, archive_command, archive_on, catalogue_of, key_pair
 from armonika.supervisor.installation import Installation
@@ -165,6 +166,8 @@ class Rounds:
 
     def _tend(self) -> None:
         """A root provider that does not answer holds nothing up: the doors have their keys."""
+        if drill.sweep(self.installation.settings):
+            self.say("The copy of a drill that was killed is removed.")
         with (
             contextlib.suppress(psycopg.OperationalError),
             psycopg.connect(self.installation.admin_dsn, autocommit=True) as connection,

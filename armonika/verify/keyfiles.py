@@ -7,6 +7,7 @@ import json
 import os
 import re
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from armonika.verify.scan import pieces
 
 KEPT = {FILE, "root.key", "postgres", ".lock"}
 """All that may lie in the folder of keys."""
+MOST_DRILL_SECONDS = 3600
 _MARKS = (b"armonika-keyring/", b"armonika-root-key/")
 _PIECE = re.compile(rb"[0-9a-f]{64}")
 
@@ -78,11 +80,13 @@ def shown(held: list[bytes]) -> tuple[int, list[str]]:
 
 def written(context: Context, held: list[bytes]) -> tuple[int, list[str]]:
     """How many files of the home there are, and which of them hold a secret or a copy of the keys. The database and the backups are the business of
-    claim 6a.6, but for copies of the key files themselves; a drill's copy lives for its minutes."""
+    claim 6a.6, but for copies of the key files themselves; a drill's copy lives for its minutes, and counts when it outlives them."""
     wanted, config, looked, found = forms(held), context.settings, 0, []
+    copy = config.home / "drill"
+    left = copy.exists() and time.time() - copy.stat().st_mtime > MOST_DRILL_SECONDS
     longest = max(map(len, wanted))
     apart = (config.postgres, config.home / "backups")
-    for path in _files(config.home, {config.keys, config.home / "drill"}):
+    for path in _files(config.home, {config.keys} if left else {config.keys, copy}):
         if path in (config.home / "witness" / "witness.key", config.home / "ballast"):
             continue
         looked += 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from babel.messages.pofile import read_po
 
@@ -44,8 +43,3 @@ def faults() -> list[str]:
                 problems.append(f"{language}: other placeholders: {text!r}")
         problems += [f"{language}: left over: {text!r}" for text in entries if text not in texts]
     return problems
-
-
-def catalogue_path(language: str) -> Path:
-    """The catalogue of a language."""
-    return LOCALE / f"{language}.po"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import shutil
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from uuid import UUID
 
 import pytest
 
@@ -69,6 +72,43 @@ def test_a_database_that_does_not_answer_is_no_finding(
     told = capsys.readouterr().err
     assert "does not answer" in told
     assert "Traceback" not in told
+
+
+def test_an_output_that_is_full_is_told_in_a_line(tmp_path: Path) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-m", "armonika.doors.cli.main", "policy", "render"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)  # fmt: skip
+    assert done.returncode == 2
+    assert "No space left" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("verify --keep mine", "--keep goes with --url"),
+        ("verify --from-kept", "--from-kept needs --kept"),
+        ("verify --proof a --certificate b", "ask one"),
+        (f"verify {UUID(int=1)}", "armonika audit certificate"),
+        ("certificate", "name the erased person"),
+    ],
+)
+def test_what_would_do_nothing_is_refused(words: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Who believes that a checkpoint was kept compares nothing next time."""
+    assert main(["audit", *words.split()]) == 2
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("bound", "told"),
+    [
+        ("--purpose fun", "there are: provide"),
+        ("--compartment attic", "there are: account"),
+        ("--operation fly", "there are: read"),
+    ],
+)
+def test_a_bound_of_a_token_that_is_none_is_told_what_there_is(bound: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["token", "issue", *bound.split()]) == 2
+    assert told in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

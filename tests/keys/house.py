@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from armonika.trust.keys.provision import Provisioned, issue_token, provision
 from armonika.trust.vault import Vault, secret_hash
 from armonika.trust.vault.keeper import Keeper
 from armonika.trust.vault.types import Created, NewRecord
+from tests.folders import folder
 
 DOORS = ("api", "console", "site", "worker", "sealer", "keeper", "timpani", "retention")
 
@@ -88,8 +88,11 @@ class House:
 
 @contextmanager
 def house() -> Iterator[House]:
-    home = Path(tempfile.mkdtemp(prefix="armonika-keys-", dir="/var/tmp"))
-    home.chmod(0o755)
+    with folder("keys") as home:
+        yield from _in(home)
+
+
+def _in(home: Path) -> Iterator[House]:
     config = Settings(home=home, port=8000, database_url=None)
     embedded = Embedded(config.postgres, config.keys, user_for("postgres") if os.geteuid() == 0 else None)
     embedded.prepare()
@@ -109,5 +112,4 @@ def house() -> Iterator[House]:
         for vault in made.opened if made else []:
             vault.close()
         embedded.stop()
-        shutil.rmtree(home, ignore_errors=True)
         shutil.rmtree(config.credentials, ignore_errors=True)

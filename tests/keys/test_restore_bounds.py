@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from uuid import uuid4
 
 import psycopg
 import pytest
@@ -68,8 +67,8 @@ def command(home: House, *words: str, folder: Path | None = None) -> subprocess.
         ("2026-11-24T10:00:00'; x = '", "is no moment"),
     ],
 )
-def test_a_time_that_cannot_be_is_refused_before_anything_is_touched(home: House, moment: str, word: str) -> None:
-    place = Path(f"/var/tmp/armonika-never-{uuid4().hex[:8]}")
+def test_a_time_that_cannot_be_is_refused_before_anything_is_touched(home: House, folder: Path, moment: str, word: str) -> None:
+    place = folder / "never"
     done = command(home, "restore", "--to", str(place), "--time", moment)
     assert done.returncode == 2
     assert word in done.stderr
@@ -78,23 +77,20 @@ def test_a_time_that_cannot_be_is_refused_before_anything_is_touched(home: House
     assert not place.exists()
 
 
-def test_a_time_after_the_last_transaction_of_the_archive_is_its_end(home: House) -> None:
+def test_a_time_after_the_last_transaction_of_the_archive_is_its_end(home: House, folder: Path) -> None:
     time.sleep(1.1)
-    place = Path(f"/var/tmp/armonika-end-{uuid4().hex[:8]}")
+    place = folder / "restored"
     said: list[str] = []
     backup = catalogue_of(home.config).get("latest")
     done = restore(home.config, POLICY, catalogue_of(home.config), backup, place, datetime.now(UTC), said.append)
-    try:
-        assert any("restored to its end" in word for word in said)
-        assert datetime.fromisoformat(done.until) >= backup.created
-        assert (place / MARK).exists()
-        embedded, _ = opened(place)
-        embedded.stop()
-    finally:
-        subprocess.run(["rm", "-rf", str(place)], check=True)
+    assert any("restored to its end" in word for word in said)
+    assert datetime.fromisoformat(done.until) >= backup.created
+    assert (place / MARK).exists()
+    embedded, _ = opened(place)
+    embedded.stop()
 
 
-def test_a_gap_in_the_archive_is_named_and_what_was_begun_is_removed(home: House) -> None:
+def test_a_gap_in_the_archive_is_named_and_what_was_begun_is_removed(home: House, folder: Path) -> None:
     kept, backup = catalogue_of(home.config), catalogue_of(home.config).get("latest")
     for _ in range(3):
         home.people(home.vault())
@@ -109,7 +105,7 @@ def test_a_gap_in_the_archive_is_named_and_what_was_begun_is_removed(home: House
     lost = kept.segments()[names[-2]]
     aside = lost.with_suffix(".aside")
     lost.rename(aside)
-    place = Path(f"/var/tmp/armonika-gap-{uuid4().hex[:8]}")
+    place = folder / "restored"
     try:
         for until in (None, datetime.now(UTC)):
             with pytest.raises(BackupError, match=f"follows {names[-3]} is missing"):
@@ -119,7 +115,6 @@ def test_a_gap_in_the_archive_is_named_and_what_was_begun_is_removed(home: House
         place.joinpath("x").touch()
     finally:
         aside.rename(lost)
-        subprocess.run(["rm", "-rf", str(place)], check=True)
 
 
 def test_a_restore_that_was_killed_is_no_home(home: House, tmp_path: Path) -> None:
@@ -210,6 +205,15 @@ def worked(done: rounds.Rounds, seconds: float = 60) -> None:
         time.sleep(0.1)
         done.tick()
     assert done._working is None
+
+
+def test_a_folder_of_backups_that_is_not_there_is_not_made(home: House, tmp_path: Path) -> None:
+    before = home.value("SELECT current_setting('archive_command')")
+    done = command(home, "backup", "create", folder=tmp_path / "mount" / "backups")
+    assert done.returncode == 2
+    assert "is not there" in done.stderr
+    assert not list(tmp_path.iterdir())
+    assert home.value("SELECT current_setting('archive_command')") == before
 
 
 def test_a_restored_home_is_backed_up_at_once_and_says_so(home: House, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -79,7 +79,7 @@ def job(home: House) -> int:
         expirer.close()
 
 
-def test_a_restore_from_before_the_end_does_not_bring_it_back(home: House) -> None:
+def test_a_restore_from_before_the_end_does_not_bring_it_back(home: House, folder: Path) -> None:
     vault = api(home)
     stays, closes = home.people(vault, 2)
     ip, test = kept(vault, home, stays.subject, "traffic"), kept(vault, home, stays.subject, "drug_test")
@@ -101,11 +101,12 @@ def test_a_restore_from_before_the_end_does_not_bring_it_back(home: House) -> No
     certified = certificate.verify(text, (home.config.audit_log / "log.vkey").read_text())
     assert [(key["record"], key["compartment"]) for key in certified.keys] == [(str(ip.record), "traffic")]
     assert certified.proven.entry["reason"] == "retention"
+    assert certified.record == str(ip.record), "the person is still there: it certifies the end of this record alone"
 
-    folder = Path(f"/var/tmp/armonika-restored-{uuid4().hex[:8]}")
-    done = restore(home.config, POLICY, catalogue_of(home.config), backup, folder, middle, say=lambda _: None)
+    place = folder / "restored"
+    done = restore(home.config, POLICY, catalogue_of(home.config), backup, place, middle, say=lambda _: None)
     assert done.replayed.ended >= 2
-    embedded, config = opened(folder)
+    embedded, config = opened(place)
     try:
         ring = Keyring.open(config.keys)
         with psycopg.connect(embedded.admin_dsn, autocommit=True) as connection:
@@ -131,58 +132,53 @@ def test_a_restore_from_before_the_end_does_not_bring_it_back(home: House) -> No
             restored.close()
     finally:
         embedded.stop()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
-def test_day_366_and_day_91_open_for_nobody_when_their_epoch_has_ended(home: House) -> None:
+def test_day_366_and_day_91_open_for_nobody_when_their_epoch_has_ended(home: House, folder: Path) -> None:
     """Claim 6a.6 against who has every old backup, keyring and file, the present ones, and the root key of today."""
     vault = api(home)
-    files = Path(f"/var/tmp/armonika-attacker-{uuid4().hex[:8]}")
-    (files / "old").mkdir(parents=True)
+    (folder / "old").mkdir()
     (person,) = home.people(vault)
     ended = {"traffic": kept(vault, home, person.subject, "traffic"), "drug_test": kept(vault, home, person.subject, "drug_test")}
     young = kept(vault, home, person.subject, "traffic")
     seal(home)
     old = create(home.config, POLICY, home.embedded.admin_dsn)
-    shutil.copy(home.config.keys / "keyring.json", files / "old" / "keyring.json")
+    shutil.copy(home.config.keys / "keyring.json", folder / "old" / "keyring.json")
 
     def opens(attacker: Attacker, rings: list[Keyring], row: tuple[Any, ...]) -> bool:
         return any(attacker.opens(ring, vault.catalogue.dataset(row[2]), row) for ring in rings)
 
-    try:
-        plunder(home, files, old, "old")
-        attacker = Attacker(files, home.config.keys)
-        rows = attacker.rows({person.subject})[person.subject]
-        assert len(rows) == 4
-        assert all(opens(attacker, attacker.keyrings(), row) for row in rows), "the attack works before anything ends"
+    plunder(home, folder, old, "old")
+    attacker = Attacker(folder, home.config.keys)
+    rows = attacker.rows({person.subject})[person.subject]
+    assert len(rows) == 4
+    assert all(opens(attacker, attacker.keyrings(), row) for row in rows), "the attack works before anything ends"
 
-        for dataset, made in ended.items():
-            begun(home, made.record, dataset, over=True)
-        begun(home, young.record, "traffic", over=False)
-        assert job(home) == 2
-        seal(home)
-        home.desk.rotate(["traffic", "applicants"], "by the calendar")
-        home.finish_rotation()
-        epochs = {name: home.desk.sync().epochs.active(name) for name in ("traffic", "applicants")}
-        gone = [row for row in rows if row[1] in {made.record for made in ended.values()}]
-        assert len(gone) == 2
-        assert all(opens(attacker, attacker.keyrings(), row) for row in gone), (
-            "as long as its epoch is needed by backups, an old copy opens"
-        )
-        home.later = now() + timedelta(days=36)
-        assert catalogue_of(home.config).expire(home.later, timedelta(days=35))
-        done = home.desk.tend()
-        home.later = None
-        assert {(name, (number or 0) - 1) for name, number in epochs.items()} <= set(done.destroyed)
-        home.finish_rotation()
+    for dataset, made in ended.items():
+        begun(home, made.record, dataset, over=True)
+    begun(home, young.record, "traffic", over=False)
+    assert job(home) == 2
+    seal(home)
+    home.desk.rotate(["traffic", "applicants"], "by the calendar")
+    home.finish_rotation()
+    epochs = {name: home.desk.sync().epochs.active(name) for name in ("traffic", "applicants")}
+    gone = [row for row in rows if row[1] in {made.record for made in ended.values()}]
+    assert len(gone) == 2
+    assert all(opens(attacker, attacker.keyrings(), row) for row in gone), (
+        "as long as its epoch is needed by backups, an old copy opens"
+    )
+    home.later = now() + timedelta(days=36)
+    assert catalogue_of(home.config).expire(home.later, timedelta(days=35))
+    done = home.desk.tend()
+    home.later = None
+    assert {(name, (number or 0) - 1) for name, number in epochs.items()} <= set(done.destroyed)
+    home.finish_rotation()
 
-        plunder(home, files, create(home.config, POLICY, home.embedded.admin_dsn), "fresh")
-        shutil.copy(home.config.keys / "keyring.json", files / "keyring.json")
-        rings = attacker.keyrings()
-        assert rings, "the keyring of today opens with the root of today"
-        assert not [row for row in gone if opens(attacker, rings, row)]
-        today = attacker.rows({person.subject})[person.subject]
-        fresh = [row for row in today if row[1] == young.record]
-        assert any(opens(attacker, rings, row) for row in fresh), "positive control: what is not due opens with today's keys"
-    finally:
-        shutil.rmtree(files, ignore_errors=True)
+    plunder(home, folder, create(home.config, POLICY, home.embedded.admin_dsn), "fresh")
+    shutil.copy(home.config.keys / "keyring.json", folder / "keyring.json")
+    rings = attacker.keyrings()
+    assert rings, "the keyring of today opens with the root of today"
+    assert not [row for row in gone if opens(attacker, rings, row)]
+    today = attacker.rows({person.subject})[person.subject]
+    fresh = [row for row in today if row[1] == young.record]
+    assert any(opens(attacker, rings, row) for row in fresh), "positive control: what is not due opens with today's keys"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -21,6 +19,7 @@ from armonika.trust.keys.provision import issue_token
 from armonika.trust.vault import codec, secret_hash
 from armonika.trust.vault.errors import ClockUntrusted, SessionEnded, Unavailable
 from armonika.trust.vault.retention import Expirer
+from tests.folders import folder
 from tests.keys.house import House, house
 
 LIBRARY = next(iter(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), None)
@@ -41,23 +40,20 @@ class Clock:
 
 @pytest.fixture
 def clock() -> Iterator[tuple[House, Clock]]:
-    folder = Path(tempfile.mkdtemp(prefix="armonika-clock-", dir="/var/tmp"))
-    folder.chmod(0o755)
-    made = Clock(folder / "offset")
-    words = [
-        f"LD_PRELOAD={LIBRARY}",
-        f"FAKETIME_TIMESTAMP_FILE={made.file}",
-        "FAKETIME_NO_CACHE=1",
-        "FAKETIME_DONT_FAKE_MONOTONIC=1",
-        "NO_FAKE_STAT=1",
-    ]
     plain = Embedded._command
-    with pytest.MonkeyPatch.context() as patch:
+    with folder("clock") as place, pytest.MonkeyPatch.context() as patch:
+        made = Clock(place / "offset")
+        words = [
+            f"LD_PRELOAD={LIBRARY}",
+            f"FAKETIME_TIMESTAMP_FILE={made.file}",
+            "FAKETIME_NO_CACHE=1",
+            "FAKETIME_DONT_FAKE_MONOTONIC=1",
+            "NO_FAKE_STAT=1",
+        ]
         # Behind the change of user: the library keeps a semaphore that its first process owns.
         patch.setattr(Embedded, "_command", lambda self, *arguments: plain(self, "env", *words, *arguments))
         with house() as home:
             yield home, made
-    shutil.rmtree(folder)
 
 
 def hours_ahead(home: House) -> float:

@@ -8,7 +8,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -23,9 +22,7 @@ pytestmark = [
 ]
 
 
-def test_a_database_over_tcp_in_clear_makes_the_claim_false() -> None:
-    folder = Path(tempfile.mkdtemp(prefix="armonika-clear-", dir="/var/tmp"))
-    folder.chmod(0o755)
+def test_a_database_over_tcp_in_clear_makes_the_claim_false(folder: Path) -> None:
     shutil.chown(folder, "postgres")
     (folder / "pw").write_text("for-this-test-only")
     shutil.chown(folder / "pw", "postgres")
@@ -63,4 +60,3 @@ def test_a_database_over_tcp_in_clear_makes_the_claim_false() -> None:
         assert "sslmode=verify-full" in said
     finally:
         run(f"{BINARIES}/pg_ctl", "-D", data, "-m", "immediate", "stop")
-        shutil.rmtree(folder, ignore_errors=True)

@@ -10,7 +10,6 @@ import socket
 import ssl
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -319,9 +318,9 @@ def test_a_new_authority_takes_over_while_everything_runs(live: Live) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to start as somebody else")
 def test_started_as_an_ordinary_user_it_speaks_tls_and_says_what_it_cannot_prove(
-    tmp_path_factory: pytest.TempPathFactory,
+    folder: Path,
 ) -> None:
-    home = Path(tempfile.mkdtemp(prefix="armonika-user-", dir="/var/tmp"))
+    home = folder
     shutil.chown(home, 65534, 65534)
     prefix = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     environment = {
@@ -354,4 +353,3 @@ def test_started_as_an_ordinary_user_it_speaks_tls_and_says_what_it_cannot_prove
         assert "CAP_NET_RAW" in row["summary"]
     finally:
         stop(live)
-        shutil.rmtree(home, ignore_errors=True)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import socket
 import ssl
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -190,18 +188,15 @@ def letters_waiting(live: Live) -> int:
     return int(row[0])
 
 
-def test_letters_go_to_a_server_of_ones_own_and_no_sink_is_started() -> None:
+def test_letters_go_to_a_server_of_ones_own_and_no_sink_is_started(folder: Path) -> None:
     """`ARMONIKA_MAIL_SERVER` names a server that does not answer: the letter waits in the queue, and nothing listens for letters."""
-    home = Path(tempfile.mkdtemp(prefix="armonika-mail-", dir="/var/tmp"))
-    home.chmod(0o755)
-    live = start(home, free_port(), extra={"ARMONIKA_MAIL_SERVER": "localhost:9"})
+    live = start(folder, free_port(), extra={"ARMONIKA_MAIL_SERVER": "localhost:9"})
     try:
         assert "handed to localhost" in live.output.read_text()
         for port in (live.port + 3, live.port + 25):
             with pytest.raises(ConnectionRefusedError):
                 socket.create_connection(("127.0.0.1", port), 2)
         assert letters_waiting(live) == 2, "what cannot be handed over by TLS waits"
-        assert b"@" not in (home / "logs" / "worker.log").read_bytes()
+        assert b"@" not in (folder / "logs" / "worker.log").read_bytes()
     finally:
         assert stop(live) == 0
-        shutil.rmtree(home, ignore_errors=True)

@@ -7,8 +7,6 @@ import shutil
 import stat
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,14 +18,6 @@ from armonika.store.users import user_for
 from tests.live import CHECKOUT, free_port, start, stop
 
 pytestmark = pytest.mark.timeout(240)
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    made = Path(tempfile.mkdtemp(prefix="armonika-odd-", dir="/var/tmp"))
-    made.chmod(0o755)
-    yield made
-    shutil.rmtree(made, ignore_errors=True)
 
 
 def embedded(home: Path) -> Embedded:

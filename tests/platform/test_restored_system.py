@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 import time
@@ -25,8 +24,8 @@ def client(live: Live, token: str) -> httpx.Client:
     return httpx.Client(base_url=live.api, headers={"Authorization": f"Bearer {token}"}, timeout=20)
 
 
-def test_a_restored_system_serves_what_lived_seals_on_and_knows_nobody_who_ended() -> None:
-    home, place = (Path(f"/var/tmp/armonika-{name}-{uuid4().hex[:8]}") for name in ("live", "restored"))
+def test_a_restored_system_serves_what_lived_seals_on_and_knows_nobody_who_ended(folder: Path) -> None:
+    home, place = folder / "live", folder / "restored"
     home.mkdir(mode=0o755)
     live = start(home, free_port())
     restored: Live | None = None
@@ -69,5 +68,3 @@ def test_a_restored_system_serves_what_lived_seals_on_and_knows_nobody_who_ended
         for system in (live, restored):
             if system is not None and system.process.poll() is None:
                 stop(system)
-        for path in (home, place):
-            shutil.rmtree(path, ignore_errors=True)

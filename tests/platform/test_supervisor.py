@@ -8,10 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -25,11 +23,8 @@ USE = {"purpose": "provide", "reason": "integration"}
 
 
 @pytest.fixture
-def home() -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(prefix="armonika-platform-", dir="/var/tmp"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path, ignore_errors=True)
+def home(folder: Path) -> Path:
+    return folder
 
 
 def processes(home: Path) -> list[int]:
@@ -196,56 +191,52 @@ def test_the_ballast_is_given_up_on_a_full_disk_and_made_again(tmp_path: Path) -
 
 
 @pytest.mark.skipif(not Path("/usr/lib/postgresql/15/bin/postgres").exists(), reason="Debian's postgresql-15 is not installed")
-def test_the_vaults_attacks_hold_on_postgresql_15_too(tmp_path: Path) -> None:
+def test_the_vaults_attacks_hold_on_postgresql_15_too(tmp_path: Path, folder: Path) -> None:
     binaries, user = "/usr/lib/postgresql/15/bin", ["setpriv", "--reuid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
-    folder = Path(tempfile.mkdtemp(prefix="armonika-pg15-", dir="/var/tmp"))
+    if user:
+        shutil.chown(folder, "postgres")
+    (folder / "pw").write_text("for-this-test-only")
+    if user:
+        shutil.chown(folder / "pw", "postgres")
+    run = lambda *words: subprocess.run([*user, *words], check=True, capture_output=True, cwd="/")  # noqa: E731
+    run(
+        f"{binaries}/initdb",
+        "-D",
+        f"{folder}/data",
+        "-U",
+        "postgres",
+        "--auth=scram-sha-256",
+        f"--pwfile={folder}/pw",
+        "-E",
+        "UTF8",
+        "--locale=C",
+    )
+    options = "-c listen_addresses= -c log_error_verbosity=terse -c log_parameter_max_length=0 -c wal_writer_delay=10ms"
+    run(
+        f"{binaries}/pg_ctl",
+        "-D",
+        f"{folder}/data",
+        "-w",
+        "-l",
+        f"{folder}/log",
+        "-o",
+        f"-k {folder} -p 5499 {options}",
+        "start",
+    )
     try:
-        if user:
-            shutil.chown(folder, "postgres")
-        (folder / "pw").write_text("for-this-test-only")
-        if user:
-            shutil.chown(folder / "pw", "postgres")
-        run = lambda *words: subprocess.run([*user, *words], check=True, capture_output=True, cwd="/")  # noqa: E731
-        run(
-            f"{binaries}/initdb",
-            "-D",
-            f"{folder}/data",
-            "-U",
-            "postgres",
-            "--auth=scram-sha-256",
-            f"--pwfile={folder}/pw",
-            "-E",
-            "UTF8",
-            "--locale=C",
-        )
-        options = "-c listen_addresses= -c log_error_verbosity=terse -c log_parameter_max_length=0 -c wal_writer_delay=10ms"
-        run(
-            f"{binaries}/pg_ctl",
-            "-D",
-            f"{folder}/data",
-            "-w",
-            "-l",
-            f"{folder}/log",
-            "-o",
-            f"-k {folder} -p 5499 {options}",
-            "start",
-        )
+        url = f"postgresql://postgres:for-this-test-only@/postgres?host={folder}&port=5499"
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "tests/vault", "tests/audit", "-p", "no:cacheprovider"], cwd=CHECKOUT, capture_output=True, text=True,
+            env={**os.environ, "ARMONIKA_TEST_DATABASE_URL": url}, timeout=200, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout[-3000:]
+        home = folder / "home"
+        home.mkdir(mode=0o755)
+        folder.chmod(0o755)
+        live = start(home, free_port(), extra={"ARMONIKA_DATABASE_URL": url})
         try:
-            url = f"postgresql://postgres:for-this-test-only@/postgres?host={folder}&port=5499"
-            done = subprocess.run(
-                [sys.executable, "-m", "pytest", "-q", "tests/vault", "tests/audit", "-p", "no:cacheprovider"], cwd=CHECKOUT, capture_output=True, text=True,
-                env={**os.environ, "ARMONIKA_TEST_DATABASE_URL": url}, timeout=200, check=False,
-            )  # fmt: skip
-            assert done.returncode == 0, done.stdout[-3000:]
-            home = folder / "home"
-            home.mkdir(mode=0o755)
-            folder.chmod(0o755)
-            live = start(home, free_port(), extra={"ARMONIKA_DATABASE_URL": url})
-            try:
-                assert healthy(live), "the whole system runs on a server of one's own"
-            finally:
-                assert stop(live) == 0
+            assert healthy(live), "the whole system runs on a server of one's own"
         finally:
-            run(f"{binaries}/pg_ctl", "-D", f"{folder}/data", "-m", "immediate", "stop")
+            assert stop(live) == 0
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        run(f"{binaries}/pg_ctl", "-D", f"{folder}/data", "-m", "immediate", "stop")

@@ -5,12 +5,10 @@ from __future__ import annotations
 import datetime
 import json
 import os
-import shutil
 import socket
 import ssl
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -27,6 +25,7 @@ from armonika.client import Client
 from armonika.client.errors import ArmonikaError
 from armonika.verify.claims.c_7a_1 import NEW, OLD, WEAK, answers_plain, shakes
 from armonika.verify.listeners import TWINS
+from tests.folders import folder
 from tests.live import CHECKOUT, Live, free_port, start, stop
 
 pytestmark = pytest.mark.timeout(240)
@@ -96,15 +95,13 @@ class Secured:
 
 @pytest.fixture(scope="module")
 def secured() -> Iterator[Secured]:
-    folder = Path(tempfile.mkdtemp(prefix="armonika-tls-", dir="/var/tmp"))
-    folder.chmod(0o755)
-    authority, clients = Authority(folder, "authority"), Authority(folder, "clients")
-    served = authority.issue("localhost")
-    extra = {"ARMONIKA_TLS": str(served), "ARMONIKA_API_CLIENTS": str(clients.file), "SSL_CERT_FILE": str(authority.file)}
-    live = start(folder / "home", free_port(), extra=extra)
-    yield Secured(live, folder, authority, clients)
-    assert stop(live) == 0
-    shutil.rmtree(folder)
+    with folder("tls") as made:
+        authority, clients = Authority(made, "authority"), Authority(made, "clients")
+        served = authority.issue("localhost")
+        extra = {"ARMONIKA_TLS": str(served), "ARMONIKA_API_CLIENTS": str(clients.file), "SSL_CERT_FILE": str(authority.file)}
+        live = start(made / "home", free_port(), extra=extra)
+        yield Secured(live, made, authority, clients)
+        assert stop(live) == 0
 
 
 def trusting(made: Secured, client: Path | None = None) -> ssl.SSLContext:

@@ -17,7 +17,7 @@ from armonika.doors.api.batch_creations import BatchCreation
 from armonika.doors.api.bodies import decoded
 from armonika.doors.api.conditions import NEWEST
 from armonika.doors.api.meter import count_items
-from armonika.doors.api.people import NO_STORE, Email, Name, PersonMade, PersonOut, Use, Values, tagged
+from armonika.doors.api.people import Email, Name, PersonMade, PersonOut, Use, Values, tagged
 from armonika.doors.api.problems import content_of
 from armonika.doors.api.tokens import token_of
 from armonika.trust.vault import AsyncVault
@@ -114,7 +114,7 @@ def _failed(error: Exception) -> Result:
 
 
 def _answer(results: list[Result]) -> Response[bytes]:
-    return Response(_ENCODE(Results(results)), status_code=200, media_type="application/json", headers=NO_STORE)
+    return Response(_ENCODE(Results(results)), status_code=200, media_type="application/json")
 
 
 @post("/v1/people/batch", status_code=200, summary="Create up to 1,000 people")

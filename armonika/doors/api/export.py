@@ -12,7 +12,7 @@ from litestar.datastructures import State
 from litestar.params import Parameter
 from litestar.response import Stream
 
-from armonika.doors.api.people import NO_STORE, shown
+from armonika.doors.api.people import shown
 from armonika.doors.api.tokens import Tokens, token_of
 from armonika.trust.vault import AsyncVault
 from armonika.trust.vault.errors import Refused
@@ -39,7 +39,7 @@ async def export_person(request: Request[Any, Any, State], person: UUID, state: 
     found = await everything(state.vault, secret, person, purpose, reason)
     if not found:
         raise Refused("nothing here")
-    return Stream(lines(person, found, secret, state.tokens), media_type="application/x-ndjson", headers=NO_STORE)
+    return Stream(lines(person, found, secret, state.tokens), media_type="application/x-ndjson")
 
 
 async def everything(vault: AsyncVault, secret: SecretHash, person: UUID, purpose: str, reason: str) -> list[Record]:

@@ -60,7 +60,7 @@ class FastRead:
 
     async def _read(self, scope: Any, send: Send, person: UUID, asked: dict[str, str]) -> None:
         gatherer: Gatherer[Ask] = self._state.gatherer
-        headers = [(b"cache-control", b"no-store")]
+        headers: list[tuple[bytes, bytes]] = []
         try:
             secret = token_in(scope)
             records = await gatherer.read(

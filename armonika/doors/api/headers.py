@@ -13,6 +13,7 @@ ALWAYS = (
     (b"referrer-policy", b"no-referrer"),
 )
 ENCRYPTED = (b"strict-transport-security", b"max-age=63072000; includeSubDomains")
+# Errors too: a 404 may be kept by any cache that is not told otherwise (RFC 9110 §15.5.5), and what is not there yet is there a second later.
 UNLESS_SAID = (b"cache-control", b"no-store")
 CALL = b"armonika-call"
 """What a client names its request by: it comes back with the answer, so that an answer to another request is known as such, whatever stands between the two."""

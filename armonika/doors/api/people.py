@@ -141,9 +141,6 @@ def etag(records: Sequence[Record]) -> str:
     )
 
 
-NO_STORE = {"Cache-Control": "no-store"}
-
-
 @post("/v1/people", status_code=201, summary="Create a person")
 async def create_person(request: Request[Any, Any, State], body: bytes, state: State) -> Response[bytes]:
     """Stores a new person with one record. 409 when a unique value is taken.
@@ -168,9 +165,7 @@ async def create_person(request: Request[Any, Any, State], body: bytes, state: S
 def person_made(made: Created) -> Response[bytes]:
     """The answer to a creation, the first time and when it is sent again."""
     body = _ENCODE(PersonMade(made.subject, made.record, made.audit_id))
-    return Response(
-        body, media_type="application/json", status_code=201, headers=NO_STORE | {"Location": f"/v1/people/{made.subject}"}
-    )
+    return Response(body, media_type="application/json", status_code=201, headers={"Location": f"/v1/people/{made.subject}"})
 
 
 @get("/v1/people/{person:uuid}", summary="Read a person")
@@ -184,7 +179,7 @@ async def read_person(
     records = await gatherer.read(Ask(token_of(request), person, dataset, fields.split(","), purpose, reason, reference))
     if not records:
         raise Refused("nothing here")
-    return Response(_ENCODE(shown(person, records)), media_type="application/json", headers=NO_STORE | {"ETag": etag(records)})
+    return Response(_ENCODE(shown(person, records)), media_type="application/json", headers={"ETag": etag(records)})
 
 
 @patch("/v1/people/{person:uuid}", summary="Correct a person's record")
@@ -218,7 +213,7 @@ async def correct_person(request: Request[Any, Any, State], person: UUID, body: 
             break
     else:
         number = await correct(expected=last)
-    return Response(_ENCODE(Done(number)), media_type="application/json", headers=NO_STORE)
+    return Response(_ENCODE(Done(number)), media_type="application/json")
 
 
 @delete("/v1/people/{person:uuid}", status_code=200, summary="Erase a person")
@@ -234,7 +229,7 @@ async def erase_person(
         await tokens.check(secret)
     unconditional(*conditions)
     ((_, entry, erased, kept),) = await vault.erase(secret, [person], purpose, reason)
-    return Response(_ENCODE(Done(entry, erased, kept)), media_type="application/json", headers=NO_STORE)
+    return Response(_ENCODE(Done(entry, erased, kept)), media_type="application/json")
 
 
 @put("/v1/people/{person:uuid}/restriction", status_code=200, summary="Restrict the processing of a person")
@@ -254,7 +249,7 @@ async def _restriction(request: Request[Any, Any, State], person: UUID, data: Us
     secret = token_of(request)
     unconditional(request.headers.getall("if-match", []), request.headers.getall("if-none-match", []))
     number = await vault.restrict(secret, person, on, data.purpose, data.reason, data.reference)
-    return Response(_ENCODE(Done(number)), media_type="application/json", headers=NO_STORE)
+    return Response(_ENCODE(Done(number)), media_type="application/json")
 
 
 @post("/v1/lookups", status_code=200, summary="Find a person by exact e-mail")
@@ -266,7 +261,7 @@ async def look_up(request: Request[Any, Any, State], body: bytes, state: State) 
         Find(token_of(request), data.dataset, "email", data.email, data.fields, data.purpose, data.reason, data.reference)
     )
     people = [tagged(records[0].subject, records)] if records else []
-    return Response(_ENCODE(Found(people)), media_type="application/json", headers=NO_STORE)
+    return Response(_ENCODE(Found(people)), media_type="application/json")
 
 
 @get("/v1/policy", summary="The policy in force")
@@ -284,7 +279,7 @@ async def healthz(state: State) -> Response[bytes]:
     """Whether this door reaches its vault."""
     vault: AsyncVault = state.vault
     await vault.catalogue()
-    return Response(b"ok", media_type="text/plain", headers=NO_STORE)
+    return Response(b"ok", media_type="text/plain")
 
 
 HANDLERS = [create_person, read_person, correct_person, erase_person, restrict_person, lift_restriction, look_up, policy, healthz]

@@ -56,10 +56,8 @@ def document(status: int, code: str, detail: str | None = None, members: dict[st
 
 
 def problem(status: int, code: str, headers: dict[str, str] | None = None) -> Response[bytes]:
-    """One problem as an answer. No cache keeps it: a 404 may be kept by any that is not told otherwise (RFC 9110 §15.5.5), and what is not there yet is
-    there a second later."""
-    kept = (headers or {}) | {"Cache-Control": "no-store"}
-    return Response(document(status, code), status_code=status, media_type="application/problem+json", headers=kept)
+    """One problem as an answer."""
+    return Response(document(status, code), status_code=status, media_type="application/problem+json", headers=headers)
 
 
 def content_of(error: VaultError) -> tuple[int, bytes, dict[str, str]]:
@@ -87,16 +85,14 @@ async def send_problem(send: Send, status: int, body: bytes, more: dict[str, str
 
 def headers_of(body: bytes, more: dict[str, str]) -> list[tuple[bytes, bytes]]:
     """The header fields of a problem as an ASGI application sends them."""
-    named = more | {"content-type": "application/problem+json", "cache-control": "no-store", "content-length": str(len(body))}
+    named = more | {"content-type": "application/problem+json", "content-length": str(len(body))}
     return [(name.lower().encode(), value.encode()) for name, value in named.items()]
 
 
 def of_vault(request: Request[Any, Any, Any], error: VaultError) -> Response[bytes]:
     """A vault error as an answer."""
     status, body, headers = content_of(error)
-    return Response(
-        body, status_code=status, media_type="application/problem+json", headers=headers | {"Cache-Control": "no-store"}
-    )
+    return Response(body, status_code=status, media_type="application/problem+json", headers=headers)
 
 
 def of_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:

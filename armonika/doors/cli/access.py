@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from datetime import UTC, datetime
 
 import psycopg
 
 from armonika import policy as policies
 from armonika import settings
-from armonika.doors.cli.running import admin_dsn
+from armonika.doors.cli.running import admin_dsn, not_reached
 from armonika.flows import access
 from armonika.store.private_files import KeyFileError
 
@@ -19,8 +18,8 @@ from armonika.store.private_files import KeyFileError
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command."""
     parser = subparsers.add_parser("access", help="who of staff may do what, and when it was last reviewed")
-    parser.add_argument("action", choices=("review",))
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("action", choices=("review",), help="who has which role, what it may do, and what is due")
+    parser.add_argument("--json", action="store_true", help="the report as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -28,8 +27,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         report = _report(admin_dsn(settings.load()))
     except (KeyFileError, psycopg.OperationalError) as error:
-        print(f"armonika: {error}. Start the system first: `armonika serve`.", file=sys.stderr)
-        return 2
+        return not_reached(error)
     print(json.dumps(report, indent=1, default=str) if args.json else _table(report))
     return 1 if report["due"] else 0
 
@@ -66,12 +64,16 @@ def _report(dsn: str) -> dict[str, object]:
     }  # fmt: skip
 
 
+def _utc(at: object) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M}" if isinstance(at, datetime) else "never"
+
+
 def _table(report: dict[str, object]) -> str:
-    lines = [f"{'pseudonym':<36}  {'role':<11} {'since':<16}  {'last sign-in':<16}  second factor"]
+    lines = [f"{'pseudonym':<36}  {'role':<11} {'since (UTC)':<16}  {'last sign-in':<16}  second factor"]
     for account in report["accounts"]:  # type: ignore[attr-defined]
         last = account["last_sign_in"]
         lines.append(
-            f"{account['subject']!s:<36}  {account['role']:<11} {account['since']:%Y-%m-%d %H:%M}  {format(last, '%Y-%m-%d %H:%M') if last else 'never':<16}  "
+            f"{account['subject']!s:<36}  {account['role']:<11} {_utc(account['since'])}  {_utc(last):<16}  "
             f"{'set, ' + str(account['codes_left']) + ' recovery codes' if account['second_factor'] else 'not set'}"
         )
     for role, rights in report["rights"].items():  # type: ignore[attr-defined]
@@ -79,6 +81,6 @@ def _table(report: dict[str, object]) -> str:
     reviewed = report["reviewed_at"]
     lines += [
         "",
-        f"Last review: {format(reviewed, '%Y-%m-%d %H:%M') if reviewed else 'none yet'}. It is recorded at the console, page `access/`, by the roles that may.",
+        f"Last review: {_utc(reviewed) + ' UTC' if reviewed else 'none yet'}. It is recorded at the console, page `access/`, by the roles that may.",
     ]
     return "\n".join([*lines, *(f"DUE: {text}" for text in report["due"])])  # type: ignore[attr-defined]

@@ -31,9 +31,15 @@ MOST_CERTIFICATE = 1 << 26
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command."""
     parser = subparsers.add_parser("audit", help="verify the audit log")
-    parser.add_argument("action", choices=("verify", "certificate"))
+    parser.add_argument(
+        "action",
+        choices=("verify", "certificate"),
+        help="recompute the log, or check one file of it; print the certificate of an erasure",
+    )
     parser.add_argument("subject", nargs="?", type=UUID, help="certificate: the erased person's id")
-    parser.add_argument("--record", type=UUID, help="certificate: of the end of this record of the person")
+    parser.add_argument(
+        "--record", type=UUID, help="certificate: of the end of this record of the person, which says nothing of the rest"
+    )
     parser.add_argument("--certificate", type=Path, help="verify a certificate of an erasure, offline")
     parser.add_argument("--folder", type=Path, help="the log's folder (default: of this installation)")
     parser.add_argument("--vkey", type=Path, help="the log's verifier key (default: log.vkey in the folder)")
@@ -48,7 +54,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--witness", type=Path, help="the witness's verifier keys: every one of them must have cosigned the checkpoint"
     )
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", action="store_true", help="the report as JSON")
 
 
 def check(
@@ -120,6 +126,10 @@ def _own_key(config: settings.Settings, folder: Path) -> str | None:
 
 def run(args: argparse.Namespace) -> int:
     """0 the log is whole, 1 something was found, 2 could not run."""
+    fault = _fault(args)
+    if fault:
+        print(f"armonika: {fault}", file=sys.stderr)
+        return 2
     if args.action == "certificate":
         return _certificate(args.subject, args.record)
     if args.proof or args.certificate:
@@ -137,7 +147,7 @@ def run(args: argparse.Namespace) -> int:
         return 2
     except (OSError, UnicodeError, KeyFileError, psycopg.OperationalError) as error:
         print(
-            f"armonika: cannot verify: {error}. Is the system running (`armonika serve`)? An exported folder is checked with --folder.",
+            f"armonika: cannot verify: {_words(error)}. Is the system running (`armonika serve`)? An exported folder is checked with --folder.",
             file=sys.stderr,
         )
         return 2
@@ -151,37 +161,68 @@ def run(args: argparse.Namespace) -> int:
     return 1 if report.findings else 0
 
 
+def _fault(args: argparse.Namespace) -> str | None:
+    """What was asked for and would not be done: who believes that a checkpoint was kept must not be wrong."""
+    if args.action == "certificate":
+        return None if args.subject else "name the erased person's id."
+    if args.subject or args.record:
+        return "a person or record is named for `armonika audit certificate` alone; --certificate FILE verifies one."
+    if args.proof and args.certificate:
+        return "--proof and --certificate are two questions: ask one."
+    if args.keep and not args.url:
+        return "--keep goes with --url. Of a folder copy the file `checkpoint` itself."
+    if args.from_kept and not args.kept:
+        return "--from-kept needs --kept FILE, the checkpoint to go on from."
+    return None
+
+
+def _certified(certified: certificate.Certified) -> str:
+    keys = (
+        ", ".join(f"{key['compartment']}/{key['epoch']} of record {key['record']}" for key in certified.keys) or "none was left"
+    )
+    what = f"{certified.subject} erased" if certified.record is None else f"one record of {certified.subject} ended"
+    kept = f" The law keeps {certified.kept} records." if certified.kept else ""
+    return f"Certified: {what} at {certified.at}; keys destroyed: {keys}.{kept}"
+
+
 def _proof(args: argparse.Namespace) -> int:
+    certified = None
     try:
         vkey = read_file(args.vkey or settings.load().audit_log / "log.vkey", MOST_VKEYS).decode()
         witnesses = witness_keys(args.witness)
         if args.certificate:
             certified = certificate.verify(read_file(args.certificate, MOST_CERTIFICATE).decode(), vkey, witnesses)
             proven = certified.proven
-            keys = (
-                ", ".join(f"{key['compartment']}/{key['epoch']} of record {key['record']}" for key in certified.keys)
-                or "none was left"
-            )
-            print(f"Certified: {certified.subject} erased at {certified.at}; keys destroyed: {keys}.")
+            if not args.json:
+                print(_certified(certified))
         else:
             proven = verify_proof(read_file(args.proof, MOST_NOTE).decode(), vkey, witnesses)
     except NoWitness as error:
         print(f"armonika: {error}.", file=sys.stderr)
         return 2
     except (OSError, UnicodeError) as error:
-        print(f"armonika: cannot verify: {error}. Name the log's key with --vkey.", file=sys.stderr)
+        print(f"armonika: cannot verify: {_words(error)}. The log's key is named with --vkey.", file=sys.stderr)
         return 2
     except ProofRefused as error:
         print(f"FOUND: {error}." if not args.json else json.dumps({"proven": False, "why": str(error)}))
         return 1
     if args.json:
-        print(json.dumps({"proven": True, **asdict(proven)}, ensure_ascii=False, indent=1))
+        said = asdict(proven) if certified is None else asdict(certified) | asdict(proven)
+        said.pop("proven", None)
+        print(json.dumps({"proven": True, **said}, ensure_ascii=False, indent=1))
     else:
         seen = ", ".join(f"{name} at {_moment(at)}" for name, at in proven.cosigned) or "no witness asked for"
         print(
             f"Proven: entry {proven.index} of {proven.size} in {proven.origin}. Cosigned: {seen}.\n{json.dumps(proven.entry, ensure_ascii=False, indent=1)}"
         )
     return 0
+
+
+def _words(error: Exception) -> str:
+    """An error without the machine's number for it, and without a second full stop."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error).strip().rstrip(".")
 
 
 def _moment(at: int) -> str:
@@ -192,11 +233,8 @@ def _moment(at: int) -> str:
         return f"second {at}"
 
 
-def _certificate(subject: UUID | None, record: UUID | None) -> int:
+def _certificate(subject: UUID, record: UUID | None) -> int:
     """Prints the certificate of a person's newest erasure, or of the end of one record."""
-    if subject is None:
-        print("armonika: name the erased person's id.", file=sys.stderr)
-        return 2
     try:
         config = settings.load()
         ring = Keyring.open(config.keys)

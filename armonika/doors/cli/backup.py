@@ -10,7 +10,7 @@ from dataclasses import asdict
 import psycopg
 
 from armonika import policy, settings
-from armonika.doors.cli.running import admin_dsn
+from armonika.doors.cli.running import admin_dsn, not_reached
 from armonika.policy.model import Policy
 from armonika.settings import Settings
 from armonika.store.private_files import KeyFileError
@@ -27,7 +27,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     for name, text in (("create", "make a backup of the running system"), ("list", "the catalogue"), ("verify", "read a backup to its last byte"),
                        ("drill", "restore a backup beside the running system, compare, and throw the copy away"), ("expire", "remove what the policy no longer keeps")):  # fmt: skip
         action = actions.add_parser(name, help=text)
-        action.add_argument("--json", action="store_true")
+        action.add_argument("--json", action="store_true", help="the report as JSON")
         if name in ("verify", "drill"):
             action.add_argument("backup", nargs="?", default="latest", help="an id of the catalogue (default: the newest)")
 
@@ -57,12 +57,11 @@ def run(args: argparse.Namespace) -> int:
             except BackupError as error:
                 print(f"armonika: {error}", file=sys.stderr)
                 return 1
-    except (BackupError, KeyDeskError, KeyFileError, OSError) as error:
+    except (BackupError, KeyDeskError, KeyFileError) as error:
         print(f"armonika: {error}", file=sys.stderr)
         return 2
-    except psycopg.OperationalError:
-        print("armonika: the database does not answer. Start the system first: `armonika serve`.", file=sys.stderr)
-        return 2
+    except psycopg.OperationalError as error:
+        return not_reached(error)
     return 0
 
 
@@ -81,7 +80,8 @@ def _drill(config: Settings, loaded: Policy, kept: Catalogue, args: argparse.Nam
         return 1
     print(
         json.dumps(asdict(done), indent=1) if args.json
-        else f"{done.backup_id} restores: {done.records} records are the same, {done.keys} keys open, {done.entries} entries of the log verify. The copy is removed."
+        else f"{done.backup_id} restores: {done.records} records are the same, {done.keys} keys open, {done.entries} entries of the log verify.\n"
+        f"Nobody erased came back: {done.erased} people and {done.ended} records that ended are absent, {done.replayed} of them by the register. The copy is removed."
     )  # fmt: skip
     return 0
 
@@ -91,10 +91,10 @@ def _show(backups: list[Backup], as_json: bool) -> None:
         print(json.dumps([asdict(backup) for backup in backups], indent=1))
         return
     for backup in backups:
-        seen = f"verified {backup.verified_at[:16]}" if backup.verified_at else "not verified yet"
-        seen += f", restored {backup.restored_at[:16]}" if backup.restored_at else ""
+        seen = f"verified {backup.verified_at[:16]}Z" if backup.verified_at else "not verified yet"
+        seen += f", restored {backup.restored_at[:16]}Z" if backup.restored_at else ""
         print(
-            f"{backup.backup_id}  {backup.created_at[:16]}  {backup.bytes // 1024:>9} KiB  site {backup.site}  PostgreSQL {backup.server}  {seen}"
+            f"{backup.backup_id}  {backup.created_at[:16]}Z  {backup.bytes // 1024:>9} KiB  site {backup.site}  PostgreSQL {backup.server}  {seen}"
         )
     if not backups:
         print("There is no backup yet: `armonika backup create`.")

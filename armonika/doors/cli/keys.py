@@ -28,6 +28,13 @@ from armonika.trust.keys.ceremony import CeremonyError
 from armonika.trust.keys.keyring import DOORS, alone
 from armonika.trust.keys.providers import NAMES, choose
 
+_COMPARTMENT, _EPOCH = "such as account; `keys list` shows them", "its number, as `keys list` shows it"
+_REASON = "kept with the epoch, in words; name nobody"
+_MARKED = {
+    "suspended": "Nothing is written under it: writes to {0} are refused until `armonika keys mark {0} EPOCH active` or `armonika keys rotate {0}`.",
+    "active": "It is written again.",
+    "compromised": "Nothing is written under it any more. Now: `armonika keys rotate {0}`.",
+}
 _MARKS = {"suspended": KeyState.SUSPENDED, "active": KeyState.ACTIVE, "compromised": KeyState.COMPROMISED}
 
 
@@ -36,10 +43,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser("keys", help="look at the keys of this installation and change them")
     actions = parser.add_subparsers(dest="action", required=True)
     shown = actions.add_parser("list", help="every epoch with its state, since when and why; how far a rotation is")
-    shown.add_argument("--json", action="store_true")
+    shown.add_argument("--json", action="store_true", help="the report as JSON, with the history of each epoch")
     rotate = actions.add_parser("rotate", help="begin a new epoch; all data keys are re-wrapped in the background")
     rotate.add_argument("compartments", nargs="*", metavar="COMPARTMENT", help="all when none is named")
-    rotate.add_argument("--reason", default="by the administrator")
+    rotate.add_argument("--reason", default="by the administrator", help=_REASON)
     rotate.add_argument(
         "--prepare", action="store_true", help="only make the epoch and its credentials; restart the units, then rotate again"
     )
@@ -47,24 +54,28 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     actions.add_parser("pause", help="hold the re-wrapping")
     actions.add_parser("resume", help="let the re-wrapping go on")
     mark = actions.add_parser("mark", help="suspend an epoch, make it active again, or mark it as compromised")
-    mark.add_argument("compartment")
-    mark.add_argument("epoch", type=int)
-    mark.add_argument("state", choices=sorted(_MARKS))
-    mark.add_argument("--reason", required=True)
+    mark.add_argument("compartment", help=_COMPARTMENT)
+    mark.add_argument("epoch", type=int, help=_EPOCH)
+    mark.add_argument("state", choices=sorted(_MARKS), help="suspended and back to active; compromised is for good: then rotate")
+    mark.add_argument("--reason", required=True, help=_REASON)
     destroy = actions.add_parser("destroy", help="destroy an epoch for good")
-    destroy.add_argument("compartment")
-    destroy.add_argument("epoch", type=int)
-    destroy.add_argument("--reason", required=True)
+    destroy.add_argument("compartment", help=_COMPARTMENT)
+    destroy.add_argument("epoch", type=int, help=_EPOCH)
+    destroy.add_argument("--reason", required=True, help=_REASON)
     destroy.add_argument("--early", action="store_true", help="although backups still need it")
-    actions.add_parser("tend", help="what is due by the policy: rotate, destroy; room for the audit log. For a daily timer")
+    actions.add_parser(
+        "tend", help="what is due by the policy: rotate, destroy; room for the audit log. For a timer, every five minutes"
+    )
     ceremony.add_parsers(actions)
     move = actions.add_parser("move-root", help="move the root key to another provider; then set ARMONIKA_ROOT to it")
-    move.add_argument("provider", choices=NAMES)
+    move.add_argument("provider", choices=NAMES, help="its settings must be in the environment (docs/operate.md)")
     given = actions.add_parser(
         "credentials", help="write a door's credentials and its certificate of 90 days for its systemd unit"
     )
-    given.add_argument("door", choices=(*DOORS, "witness"))
-    given.add_argument("folder", type=Path)
+    given.add_argument("door", choices=(*DOORS, "witness"), help="whose unit it is")
+    given.add_argument(
+        "folder", type=Path, help="such as /etc/armonika/credentials: DOOR.json, DOOR.pem and authority.pem are written there"
+    )
     authority = actions.add_parser("authority", help="the certificate of the authority of our own processes (PEM)")
     authority.add_argument("--renew", action="store_true", help="make a new one; running processes get certificates of it")
 
@@ -119,10 +130,10 @@ def _run(args: argparse.Namespace, config: Settings) -> int:
         return _watch(config) if args.wait else 0
     if args.action in ("pause", "resume"):
         desk.pause(args.action == "pause")
+        print("Held: `armonika keys resume` goes on." if args.action == "pause" else "It goes on.")
     elif args.action == "mark":
         desk.mark(args.compartment, args.epoch, _MARKS[args.state], args.reason)
-        if args.state == "compromised":
-            print(f"Nothing is written under it any more. Now: `armonika keys rotate {args.compartment}`.")
+        print(_MARKED[args.state].format(args.compartment))
     elif args.action == "destroy":
         desk.destroy(args.compartment, args.epoch, args.reason, early=args.early)
         print(f"Epoch {args.epoch} of {args.compartment} is destroyed; keyring key and root key are new.")
@@ -198,14 +209,14 @@ def _list(config: Settings, as_json: bool) -> int:
     )
     print(f"recovery      {held}")
     print(
-        f"authority     of certificates, ECDSA P-256, since {since:%Y-%m-%d %H:%M}"
+        f"authority     of certificates, ECDSA P-256, since {since:%Y-%m-%d %H:%M} UTC"
         if since
         else "authority     none yet: the next start makes it"
     )
     for line in lines:
         note = f"; empty since {line.retired_at:%Y-%m-%d}" if line.retired_at else ""
         print(
-            f"{line.compartment:<12}  epoch {line.epoch:<4} {line.state:<15} since {line.since:%Y-%m-%d %H:%M}  {line.reason}{note}"
+            f"{line.compartment:<12}  epoch {line.epoch:<4} {line.state:<15} since {line.since:%Y-%m-%d %H:%M} UTC  {line.reason}{note}"
         )
     if state and state[4]:
         print(_words(state))
@@ -223,9 +234,11 @@ def _watch(config: Settings) -> int:
         if state is None:
             print("armonika: the database does not answer; the rotation goes on when it is back.", file=sys.stderr)
             return 2
-        print(f"\r{_words(state)}   ", end="" if sys.stderr.isatty() else "\n", flush=True)
+        print(
+            f"\r{_words(state)}   " if sys.stdout.isatty() else _words(state), end="" if sys.stdout.isatty() else "\n", flush=True
+        )
         if not state[4]:
-            print("\nEverything is under the new epoch.")
+            print("\nEverything is under the new epoch." if sys.stdout.isatty() else "Everything is under the new epoch.")
             return 0
         if state[0]:
             print("\nPaused: `armonika keys resume` goes on.")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import io
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -16,11 +18,11 @@ COMMANDS = {
     "serve": "start everything on this machine; Ctrl-C stops it",
     "policy": "check, render or compare policies",
     "verify": "prove the policy's claims against the running system",
-    "audit": "verify the audit log",
-    "token": "issue a token of the machine API",
+    "audit": "verify the audit log, proofs and certificates of erasures",
+    "token": "issue, list and end tokens of the machine API",
     "keys": "list, rotate, destroy and recover keys",
     "retention": "what has expired: how much is left, end it now",
-    "backup": "make, list, verify and expire backups",
+    "backup": "make, list, verify, try and expire backups",
     "restore": "restore a backup into a new place",
     "staff": "appoint staff, reset a lost second factor, end an appointment",
     "access": "who of staff may do what, and when it was reviewed",
@@ -37,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     if not words or words[0] in ("-h", "--help"):
-        lines = "\n".join(f"  {name:<9} {text}" for name, text in COMMANDS.items())
+        lines = "\n".join(f"  {name:<10} {text}" for name, text in COMMANDS.items())
         print(
             f"usage: armonika COMMAND …\n\n{lines}\n\n`armonika COMMAND --help` tells more. Documentation: docs/ in the checkout."
         )
@@ -45,12 +47,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words[0] not in COMMANDS:
         print(f"armonika: no command {words[0]!r}. `armonika --help` lists them.", file=sys.stderr)
         return 2
-    module = importlib.import_module(f"armonika.doors.cli.{words[0]}")
-    parser = argparse.ArgumentParser(prog="armonika")
-    module.add_parser(parser.add_subparsers(dest="command", required=True))
+    if argv is None:
+        # Whatever ends a command lets it take down what it began: a copy of a database, with keys beside it, must not stay.
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.default_int_handler)
     try:
+        module = importlib.import_module(f"armonika.doors.cli.{words[0]}")
+        parser = argparse.ArgumentParser(prog="armonika")
+        module.add_parser(parser.add_subparsers(dest="command", required=True))
         return int(module.run(parser.parse_args(words)))
     except KeyboardInterrupt:
+        print("\narmonika: interrupted.", file=sys.stderr)
         return 2
     except SettingsError as error:
         print(f"armonika: {error}", file=sys.stderr)
@@ -73,14 +80,17 @@ def _failed(error: Exception) -> int:
     if isinstance(error, PolicyError):
         print(f"armonika: {error}", file=sys.stderr)
     elif isinstance(error, psycopg.OperationalError):
-        print("armonika: the database does not answer. Start the system first: `armonika serve`.", file=sys.stderr)
+        from armonika.doors.cli.running import not_reached
+
+        return not_reached(error)
     elif isinstance(error, psycopg.errors.CheckViolation) and error.diag.table_name == "audit":
         print(
             "armonika: no entry can be written, and so nothing done: a partition of the audit log is not attached. `armonika keys tend` says which, and the way out.",
             file=sys.stderr,
         )
-    elif isinstance(error, OSError) and error.filename is not None:
-        print(f"armonika: {error.filename}: {error.strerror}.", file=sys.stderr)
+    elif isinstance(error, OSError) and (error.filename is not None or error.errno == errno.ENOSPC):
+        owner = " Start as the user that owns it." if isinstance(error, PermissionError) else ""
+        print(f"armonika: {error.filename or 'the output'}: {error.strerror}.{owner}", file=sys.stderr)
     else:
         traceback.print_exception(error)
     return 2

@@ -13,21 +13,23 @@ from armonika.policy.check import check
 from armonika.policy.diff import diff, succession
 from armonika.policy.render import render_text
 
+_FILE = "the policy (default: policy/armonika.toml)"
+
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command and its sub-commands."""
     parser = subparsers.add_parser("policy", help="check, render or compare policies")
     inner = parser.add_subparsers(dest="action", required=True)
     one = inner.add_parser("check", help="find every contradiction, and say how to mend it")
-    one.add_argument("file", nargs="?", type=Path)
+    one.add_argument("file", nargs="?", type=Path, help=_FILE)
     two = inner.add_parser("render", help="print the policy as text")
-    two.add_argument("file", nargs="?", type=Path)
-    two.add_argument("--language", choices=("en", "fr", "ar"), default="en")
+    two.add_argument("file", nargs="?", type=Path, help=_FILE)
+    two.add_argument("--language", choices=("en", "fr", "ar"), default="en", help="default: en")
     three = inner.add_parser("diff", help="compare two policies; says which changes are material")
-    three.add_argument("before", type=Path)
-    three.add_argument("after", type=Path)
-    for each in (one, two, three):
-        each.add_argument("--json", action="store_true")
+    three.add_argument("before", type=Path, help="the older policy")
+    three.add_argument("after", type=Path, help="the newer one")
+    for each in (one, three):
+        each.add_argument("--json", action="store_true", help="the report as JSON")
 
 
 def run(args: argparse.Namespace) -> int:

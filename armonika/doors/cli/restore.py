@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -16,13 +18,14 @@ from armonika.store.turn import MigrationError
 from armonika.store.users import UserError
 from armonika.supervisor.backup.catalogue import Backup, BackupError
 from armonika.supervisor.backup.create import catalogue_of
-from armonika.supervisor.backup.restore import restore
+from armonika.supervisor.backup.restore import Restored, restore
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command."""
     parser = subparsers.add_parser("restore", help="restore a backup into a new place")
     parser.add_argument("backup", nargs="?", default="latest", help="an id of the catalogue (default: the newest)")
+    parser.add_argument("--json", action="store_true", help="what was done as JSON; progress goes to standard error")
     parser.add_argument("--to", type=Path, required=True, help="an empty folder: the home of the restored system")
     parser.add_argument("--time", type=_moment, help="a moment such as 2026-11-24T10:00:00; the end of the archive without it")
 
@@ -43,16 +46,23 @@ def run(args: argparse.Namespace) -> int:
     try:
         kept = catalogue_of(config)
         chosen = kept.get(args.backup)
-        done = restore(config, loaded, kept, chosen, args.to.absolute(), until)
+        done = restore(config, loaded, kept, chosen, args.to.absolute(), until, lambda text: print(text, file=sys.stderr))
     except (BackupError, KeyFileError, MigrationError, UserError, psycopg.Error) as error:
         print(f"armonika: {error}", file=sys.stderr)
         return 2
     except OSError as error:
         print(f"armonika: {error.filename or args.to}: {error.strerror}. What was begun is removed.", file=sys.stderr)
         return 2
-    if config.database_url:
+    if args.json:
+        print(json.dumps(asdict(done), indent=1, default=str))
+    elif config.database_url:
         print(_by_hand(done.home, chosen))
-        return 0
+    else:
+        _tell(done)
+    return 0
+
+
+def _tell(done: Restored) -> None:
     print(
         f"Restored into {done.home}, with what was committed until {done.until}.\n"
         f"{done.replayed.entries} entries of the log and {done.replayed.ended} erasures were replayed."
@@ -60,7 +70,6 @@ def run(args: argparse.Namespace) -> int:
     for words in done.replayed.words()[1:]:
         print(words)
     print(f"Start it: ARMONIKA_HOME={done.home} armonika serve")
-    return 0
 
 
 def _by_hand(home: Path, backup: Backup) -> str:

@@ -29,7 +29,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         ("run", "end everything that has expired, now"),
         ("confirm-clock", "somebody looked at the clock, and it is right: the job goes on"),
     ):
-        actions.add_parser(name, help=text).add_argument("--json", action="store_true")
+        actions.add_parser(name, help=text).add_argument("--json", action="store_true", help="the report as JSON")
 
 
 def run(args: argparse.Namespace) -> int:

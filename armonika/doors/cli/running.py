@@ -18,12 +18,15 @@ from armonika.trust.vault import Vault
 
 
 def not_reached(error: KeyFileError | psycopg.OperationalError) -> int:
-    """Says why a command that changes something could not reach the installation; its exit status."""
+    """Says why a command could not reach the installation; its exit status. A server's own words are those of a connection
+    that it refused (a password, an address), and name nobody of whom data is kept."""
     if isinstance(error, KeyFileError):
         print(f"armonika: {error}", file=sys.stderr)
     else:
+        said = str(error).strip().splitlines()
         print(
-            "armonika: the database does not answer. Start the system first: `armonika serve`. Nothing was changed.",
+            f"armonika: the database does not answer ({said[0].strip() if said else 'no word of it'}). "
+            "Start the system (`armonika serve`, with the same ARMONIKA_HOME), then give the command again.",
             file=sys.stderr,
         )
     return 2

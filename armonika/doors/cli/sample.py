@@ -131,7 +131,7 @@ def code_of(key: str, step: int) -> str:
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command."""
     parser = subparsers.add_parser("sample", help="the code of a sample account's second factor")
-    parser.add_argument("action", choices=("code",))
+    parser.add_argument("action", choices=("code",), help="the present code, for half a minute")
     parser.add_argument("name", help="role or address of a sample member of staff, such as support")
 
 

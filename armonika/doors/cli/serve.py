@@ -30,6 +30,7 @@ from armonika.supervisor.rounds import Rounds
 from armonika.supervisor.supervisor import Process, StartError, Supervisor
 from armonika.supervisor.tls import TlsError
 from armonika.supervisor.tls import check as check_tls
+from armonika.trust.keys.providers import choose
 
 KNOWN = (
     AlreadyRunning,
@@ -60,6 +61,9 @@ def run(args: argparse.Namespace) -> int:
         config = settings_module.load()
         installation = Installation(config, _say)
         check_tls(config)
+        choose(config.keys)
+        if config.home.exists() and not config.home.is_dir():
+            raise settings_module.SettingsError(f"ARMONIKA_HOME names {config.home}, which is no folder.")
         config.home.mkdir(parents=True, exist_ok=True)
         installation.lock()
     except KNOWN as error:

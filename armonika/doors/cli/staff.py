@@ -15,7 +15,9 @@ from armonika.flows import appointments
 from armonika.rules import one_time_code
 from armonika.store.private_files import KeyFileError
 from armonika.trust import crypto
-from armonika.trust.vault.errors import VaultError
+from armonika.trust.vault.errors import Refused, VaultError
+
+NOBODY = "there is no such member of staff, or the appointment has ended; `armonika access review` shows those that are"
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -23,17 +25,17 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser("staff", help="appoint staff, reset a lost second factor, end an appointment")
     actions = parser.add_subparsers(dest="action", required=True)
     appoint = actions.add_parser("appoint", help="a new member of staff; prints the first password once")
-    appoint.add_argument("--name", required=True)
-    appoint.add_argument("--email", required=True)
+    appoint.add_argument("--name", required=True, help="as colleagues see it at the console")
+    appoint.add_argument("--email", required=True, help="what they sign in with")
     appoint.add_argument("--role", required=True, help="a role of staff in the policy, such as support")
-    appoint.add_argument("--json", action="store_true")
+    appoint.add_argument("--json", action="store_true", help="the report as JSON")
     for name, text in (
         ("reset", "the second factor is lost: ends it and every session, prints a new password once"),
         ("end", "ends the account and every session at once"),
     ):
         action = actions.add_parser(name, help=text)
         action.add_argument("who", help="address or pseudonym")
-        action.add_argument("--json", action="store_true")
+        action.add_argument("--json", action="store_true", help="the report as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -60,7 +62,8 @@ def run(args: argparse.Namespace) -> int:
         finally:
             console.close()
     except VaultError as error:
-        print(f"armonika: {error}. Nothing was changed.", file=sys.stderr)
+        nobody = isinstance(error, Refused) and args.action != "appoint"
+        print(f"armonika: {NOBODY if nobody else error}. Nothing was changed.", file=sys.stderr)
         return 1
     except (KeyFileError, psycopg.OperationalError) as error:
         return not_reached(error)

@@ -7,9 +7,11 @@ import json
 import re
 import sys
 from dataclasses import asdict
+from datetime import UTC
 
-from armonika import settings
+from armonika import policy, settings
 from armonika.doors.cli.running import admin_dsn
+from armonika.policy.model import OPERATIONS
 from armonika.store.private_files import KeyFileError
 from armonika.trust.keys.provision import Token, end_token, issue_token, name_of, tokens
 
@@ -30,7 +32,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     end = actions.add_parser("end", help="ends one at once")
     end.add_argument("name", help="the name that `list` shows")
     for action in (parser, listed, end):
-        action.add_argument("--json", action="store_true")
+        action.add_argument("--json", action="store_true", help="as JSON, for programs")
 
 
 def _label(text: str) -> str:
@@ -50,10 +52,22 @@ def _days(text: str) -> float:
     return days
 
 
+def _check_bounds(loaded: policy.Policy, args: argparse.Namespace) -> None:
+    """Raises ValueError with the names that there are: the database says only that one of them is none."""
+    known = {"compartment": loaded.compartments, "purpose": [one.name for one in loaded.purposes], "operation": OPERATIONS}
+    for bound, names in known.items():
+        for name in getattr(args, bound) or ():
+            if name not in names:
+                raise ValueError(f"no {bound} {name!r}; there are: {', '.join(names)}. Nothing was issued.")
+
+
 def run(args: argparse.Namespace) -> int:
     """0 done, 1 there is no such token, 2 could not run."""
     try:
-        dsn = admin_dsn(settings.load())
+        config = settings.load()
+        if args.action == "issue":
+            _check_bounds(policy.load(), args)
+        dsn = admin_dsn(config)
         if args.action == "issue":
             _issue(dsn, args)
         elif args.action == "end":
@@ -64,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     except LookupError as error:
         print(f"armonika: {error}.", file=sys.stderr)
         return 1
-    except (KeyFileError, OSError, ValueError) as error:
+    except (KeyFileError, ValueError) as error:
         print(f"armonika: {error}", file=sys.stderr)
         return 2
     return 0
@@ -94,7 +108,9 @@ def _list(dsn: str, as_json: bool) -> None:
         print(json.dumps([_told(one) for one in found], indent=1))
         return
     for one in found:
-        print(f"{one.name}  {one.label or '-':<40}  {one.role:<12}  {one.issued:%Y-%m-%d %H:%M} to {one.expires:%Y-%m-%d %H:%M}")
+        print(
+            f"{one.name}  {one.label or '-':<40}  {one.role:<12}  {one.issued.astimezone(UTC):%Y-%m-%d %H:%M} to {one.expires.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+        )
     if not found:
         print("No token lives. `armonika token issue` makes one.")
 

@@ -10,7 +10,7 @@ import psycopg
 
 from armonika import policy as policies
 from armonika import settings
-from armonika.doors.cli.running import admin_dsn, open_door
+from armonika.doors.cli.running import admin_dsn, not_reached, open_door
 from armonika.store.private_files import KeyFileError
 from armonika.verify import report as reports
 from armonika.verify.context import Context
@@ -22,7 +22,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser("verify", help="prove the policy's claims against the running system")
     parser.add_argument("claims", nargs="*", metavar="CLAIM", help="ids such as 7a.3; all when none is given")
     parser.add_argument("--sabotage", action="store_true", help="plant every bad state too: each must turn its check red")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", action="store_true", help="the report as JSON")
     parser.add_argument("--no-publish", action="store_true", help="do not put the result on /trust")
 
 
@@ -31,7 +31,8 @@ def run(args: argparse.Namespace) -> int:
     policy = policies.load()
     unknown = set(args.claims) - {claim.id for claim in policy.claims}
     if unknown:
-        print(f"armonika: no claim {sorted(unknown)[0]}. `armonika policy render` shows the sentences.", file=sys.stderr)
+        known = ", ".join(claim.id for claim in policy.claims)
+        print(f"armonika: no claim {sorted(unknown)[0]}. There are: {known}.", file=sys.stderr)
         return 2
     try:
         config = settings.load()
@@ -44,8 +45,7 @@ def run(args: argparse.Namespace) -> int:
                 vault.publish_trust_report(report)
         vault.close()
     except (KeyFileError, psycopg.OperationalError) as error:
-        print(f"armonika: cannot verify: {error}. Start the system first: `armonika serve`.", file=sys.stderr)
-        return 2
+        return not_reached(error)
     reports.note("")
     print(json.dumps(report, ensure_ascii=False, indent=1) if args.json else reports.table(report))
     return 1 if report["counts"].get("FALSE") else 0

@@ -88,6 +88,10 @@ class Catalogue:
         for path in damaged:
             if path.parent.name == wanted:
                 raise BackupError(f"{path} is damaged. Put it back from a copy of the folder, or take another backup.")
+        if not known:
+            raise BackupError(
+                f"There is no backup in {self.folder}: is it the folder that ARMONIKA_BACKUPS or ARMONIKA_HOME should lead to?"
+            )
         raise BackupError(f"There is no backup {wanted} in {self.folder}. `armonika backup list` shows {len(known)}.")
 
     def path(self, backup: Backup, name: str) -> Path:

@@ -71,6 +71,11 @@ def archive_command(config: Settings) -> str:
 def archive_on(config: Settings, admin_dsn: str, public: bytes) -> None:
     """Lets the server hand each finished segment of its log to `armonika.entry.archive_wal`, which has the public key alone. Idempotent."""
     kept = catalogue_of(config)
+    # Made here, it would lie under the place where its disk is to be mounted, and nobody would miss the disk.
+    if os.environ.get("ARMONIKA_BACKUPS") and not kept.folder.is_dir():
+        raise BackupError(
+            f"ARMONIKA_BACKUPS names {kept.folder}, which is not there. Mount its disk, or make the folder first; nothing was changed."
+        )
     kept.wal.mkdir(parents=True, exist_ok=True)
     public_file = kept.wal / PUBLIC
     if public_file.exists() and public_file.read_bytes() != public:

@@ -6,7 +6,6 @@ who was erased comes back. On a database that lost nothing both find nothing to 
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 from dataclasses import dataclass
@@ -38,7 +37,8 @@ class Replayed:
         """What an operator should know of it: nothing when the database had lost nothing."""
         if not (self.entries or self.ended):
             return []
-        said = [f"This database is an older copy: {self.entries} entries of the log, {self.ended} erasures were replayed."]
+        what = "is an older copy" if self.entries else "holds what had ended"
+        said = [f"This database {what}: {self.entries} entries of the log, {self.ended} erasures were replayed."]
         if self.factors:
             said.append(
                 "A second factor was set up in what it lost, and the one before opens nothing. Run `armonika staff reset` for: "
@@ -145,9 +145,27 @@ def _ended(connection: psycopg.Connection[Any], log: Path, public: bytes) -> int
                 ),
             ).fetchone()
         again += bool(row and row[0])
-    return again
+    return again + _back(connection)
 
 
-def public_of(vkey: str) -> bytes:
-    """The Ed25519 public key in a verifier key."""
-    return base64.b64decode(vkey.strip().split("+", 2)[2])[1:]
+def _back(connection: psycopg.Connection[Any]) -> int:
+    """Ends again what had ended and stands there all the same: rows that somebody took from a copy and put back. Whose keys are still being destroyed in
+    pages is left to the keeper. Returns how many records and people it was."""
+    with connection.transaction():
+        whole = "e.record_id IS NULL AND coalesce(e.kept, 0) = 0 AND NOT EXISTS (SELECT FROM vault.erasing x WHERE x.subject_id = e.subject_id)"
+        records = connection.execute(
+            "DELETE FROM vault.record r USING vault.ended e WHERE e.subject_id = r.subject_id AND e.record_id = r.record_id"
+        ).rowcount
+        people = connection.execute(
+            f"SELECT DISTINCT e.subject_id FROM vault.ended e JOIN vault.subject s ON s.subject_id = e.subject_id WHERE {whole} AND (s.state <> 'erased' "
+            "OR EXISTS (SELECT FROM vault.record r WHERE r.subject_id = e.subject_id) OR EXISTS (SELECT FROM vault.credential c WHERE c.subject_id = e.subject_id))".encode()
+        ).fetchall()
+        for (subject,) in people:
+            connection.execute("DELETE FROM vault.record r WHERE r.subject_id = %s", (subject,))
+            connection.execute("SELECT vault.end_sign_in(%s)", (subject,))
+            connection.execute("UPDATE vault.subject SET state = 'erased', org_id = NULL WHERE subject_id = %s", (subject,))
+        connection.execute(
+            f"INSERT INTO vault.tombstone (subject_id, erased_at, audit_id, records) SELECT DISTINCT ON (e.subject_id) e.subject_id, e.at, e.audit_id, coalesce(e.records, 0) FROM vault.ended e "
+            f"WHERE {whole} ORDER BY e.subject_id, e.ended_no ON CONFLICT DO NOTHING".encode()
+        )
+        return records + len(people)

@@ -20,7 +20,7 @@ from armonika.policy.model import Policy
 from armonika.settings import Settings
 from armonika.store.embedded import VERSION as EMBEDDED
 from armonika.store.embedded import DatabaseError, Embedded
-from armonika.store.private_files import read_private, write_private
+from armonika.store.private_files import read_private, remove_tree, write_private
 from armonika.store.users import user_for
 from armonika.supervisor.backup import log_files
 from armonika.supervisor.backup.catalogue import BASE, LOG, Backup, BackupError, Catalogue
@@ -67,7 +67,7 @@ def restore(config: Settings, policy: Policy, kept: Catalogue, backup: Backup, h
         return done
     except BaseException:
         for path in home.iterdir():
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            remove_tree(path, target.keys) if path.is_dir() else path.unlink()
         if not there:
             home.rmdir()
         raise

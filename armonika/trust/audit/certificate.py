@@ -28,11 +28,14 @@ class NoErasure(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Certified:
-    """What a certificate proves: when, the keys of which records, and the entry."""
+    """What a certificate proves: when, the keys of which records, and the entry. `record`: it is of the end of this record alone, and says nothing of
+    the person; None: the person was erased. `kept`: how many of the person's records the law kept."""
 
     subject: str
+    record: str | None
     at: str
     keys: list[dict[str, Any]]
+    kept: int
     proven: Proven
 
 
@@ -89,6 +92,10 @@ def verify(text: str, log_vkey: str, witness_vkeys: Sequence[str] = ()) -> Certi
             or proven.entry.get("subject") != subject
         ):
             raise ProofRefused("the entry is not this erasure")
+        # Who takes the person's own line out takes the count of the records with it. Of somebody whose last record expired both are of one entry.
+        alone, named = proven.entry.get("record"), {line["record"] for line in lines}
+        if named - {None} != {alone} if alone else None not in named:
+            raise ProofRefused("it lacks the line of the person, or of the record that the entry names")
         destroyed, whole = _destroyed(lines)
         if destroyed != whole:
             raise ProofRefused(f"it names the keys of {destroyed} records, and {whole} were erased")
@@ -99,7 +106,8 @@ def verify(text: str, log_vkey: str, witness_vkeys: Sequence[str] = ()) -> Certi
             for line in lines
             if line["record"]
         ]
-        return Certified(subject, lines[-1]["at"], keys, proven)
+        kept = next((int(line.get("kept", 0)) for line in lines if line["record"] is None), 0)
+        return Certified(subject, None if None in named else alone, lines[-1]["at"], keys, kept, proven)
     except crypto.Unauthentic:
         raise ProofRefused("a signature is not of its key") from None
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):

@@ -65,7 +65,7 @@ class Tiles:
         return [self.node(_HEIGHT * level, at) for at in range(count // WIDTH * WIDTH, count)]
 
     def inclusion(self, index: int) -> list[bytes]:
-        """The audit path of leaf `index` (RFC 6962 §2.1.1), from the leaf's sibling up."""
+        """The audit path of leaf `index` (RFC 6962 §2.1.1), from the leaf's sibling up. Raises ProofError for a leaf or tile that is not there."""
         if not 0 <= index < self.size:
             raise ProofError("no such leaf")
         return self._path(index, 0, self.size)
@@ -79,7 +79,7 @@ class Tiles:
         return [*self._path(index, split, last), self.subtree(first, split)]
 
     def consistency(self, old: int) -> list[bytes]:
-        """The proof that the first `old` leaves are a prefix (RFC 6962 §2.1.2)."""
+        """The proof that the first `old` leaves are a prefix (RFC 6962 §2.1.2). Raises ProofError for a size that is not there."""
         if not 0 < old <= self.size:
             raise ProofError("no such size")
         return self._prefix(old, 0, self.size, True)
@@ -104,7 +104,8 @@ class Tiles:
 
 
 def proof_file(entry: bytes, index: int, checkpoint: bytes, fetch: Fetch) -> str:
-    """A proof that this entry is in the log at `index` (c2sp.org/tlog-proof@v1). The entry itself is in the `extra` line."""
+    """A proof that this entry is in the log at `index` (c2sp.org/tlog-proof@v1). The entry itself is in the `extra` line. Raises ProofError when it is not that
+    leaf, or a tile lacks."""
     size = int(checkpoint.split(b"\n", 2)[1])
     tiles = Tiles(fetch, size)
     if tiles.node(0, index) != leaf_hash(entry):

@@ -124,7 +124,7 @@ class Sealer:
         """Seals what is committed and not sealed yet. Returns how many entries. Who seals again at once need not publish in between: a checkpoint that
         stands for a moment alone is never seen with the witness's signatures, and the files of one page are written while the database looks for the next.
 
-        Raises AnotherSealer, OSError where files cannot be written (of this page or the one before: `load` makes them again)."""
+        Raises AnotherSealer (nothing is then sealed), OSError where files cannot be written (of this page or the one before: `load` makes them again)."""
         rows = self._connection.execute(f"SELECT {_SELECT} FROM vault.unsealed(%s)", (BATCH,), binary=True).fetchall()
         if not rows:
             return 0

@@ -66,7 +66,7 @@ class Frontier:
 
 
 def inclusion(leaves: Sequence[bytes], index: int) -> list[bytes]:
-    """The audit path of leaf `index` (RFC 6962 §2.1.1)."""
+    """The audit path of leaf `index` (RFC 6962 §2.1.1). Raises ProofError for a leaf that is not there."""
     if not 0 <= index < len(leaves):
         raise ProofError("no such leaf")
     if len(leaves) == 1:
@@ -97,7 +97,7 @@ def verify_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes], 
 
 
 def consistency(leaves: Sequence[bytes], old: int) -> list[bytes]:
-    """The proof that the tree of `old` leaves is a prefix of this one (RFC 6962 §2.1.2)."""
+    """The proof that the tree of `old` leaves is a prefix of this one (RFC 6962 §2.1.2). Raises ProofError for a size that is not there."""
     if not 0 < old <= len(leaves):
         raise ProofError("no such size")
     return _subproof(leaves, old, True)

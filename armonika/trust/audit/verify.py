@@ -252,7 +252,8 @@ def verify(folder: Path, vkey: str, rows: Callable[[int, int], list[dict[str, An
            beyond: Callable[[int], str | None] | None = None) -> Report:  # fmt: skip
     """Recomputes the log. `rows(from_leaf, count)` gives database rows with their leaf_no and leaf_hash; `kept` and `witnessed` are older checkpoints that
     this log must extend. With `from_kept` nothing before `kept` is read: the tiles must still make its root, and from there on everything is recomputed.
-    `beyond(size)` names what stands in the database and not in the log. Findings are in the report, the first one first."""
+    `beyond(size)` names what stands in the database and not in the log. Findings are in the report, the first one first. Raises OSError for
+    files that this user may not read, and what `rows` and `beyond` raise."""
     report = Report()
     try:
         size, root = _signed(folder, vkey, report)
@@ -289,7 +290,7 @@ def _signed(folder: Path, vkey: str, report: Report) -> tuple[int, bytes]:
 
 
 def older(kept: bytes | None, witnessed: bytes | None, vkey: str) -> list[tuple[int, bytes, str]]:
-    """Size, root and name of each older checkpoint, the kept one first."""
+    """Size, root and name of each older checkpoint, the kept one first. Raises Broken, naming whose it is."""
     named = ((kept, "the kept checkpoint"), (witnessed, "the checkpoint that the witness cosigned"))
     olds = []
     for raw, whose in named:

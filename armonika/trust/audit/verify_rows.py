@@ -40,7 +40,7 @@ class DatabaseRows:
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self._cursor = connection.cursor(row_factory=dict_row)
-        self._cursor.execute("SELECT set_config('search_path', 'pg_catalog', true)")
+        self._cursor.execute("SELECT set_config('search_path', 'pg_catalog', false)")
         state = self._one(
             "SELECT max(settled) AS settled, clock_timestamp() - interval '10 minutes' AS looked FROM vault.seal_state"
         )

@@ -31,7 +31,8 @@ def verify_tiles(
 ) -> Report:
     """Looks at every tile from the kept checkpoint on, or at all of them. `fetch` gives the bytes of a path below the log, or None.
 
-    The report's findings name the first tile that is missing or wrong, a log that was cut off or forked, and a witness that has not signed.
+    The report's findings name the first tile that is missing or wrong, a log that was cut off or forked, and a witness that has not signed. Raises nothing
+    but what `fetch` raises.
     """
     report = Report()
     try:

@@ -57,7 +57,8 @@ class Witness:
             return None
 
     def add_checkpoint(self, body: bytes, now: int) -> tuple[int, str, bytes]:
-        """Status, content type and body of the answer to a POST of add-checkpoint."""
+        """Status, content type and body of the answer to a POST of add-checkpoint (c2sp.org/tlog-witness): 400, 403, 404, 409 and 422 refuse, and nothing is
+        remembered then. Raises OSError when what was cosigned cannot be kept."""
         try:
             head, separator, raw = body.decode().partition("\n\n")
             first, *encoded = head.split("\n")

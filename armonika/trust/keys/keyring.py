@@ -85,7 +85,8 @@ class Keyring:
 
     @classmethod
     def open(cls, folder: Path) -> Keyring:
-        """Opens an existing keyring through its root provider."""
+        """Opens an existing keyring through its root provider. Raises KeyFileError for a file that is missing or open to others, RootKeyError for a root that
+        does not answer or is another."""
         content = read_file(folder)
         recorded = str(content.get("root", {}).get("provider", "file"))
         configured = os.environ.get("ARMONIKA_ROOT") or "file"
@@ -98,7 +99,7 @@ class Keyring:
 
     @classmethod
     def open_with(cls, folder: Path, root: RootProvider, content: dict[str, Any]) -> Keyring:
-        """Opens `content` with the root key of `root`."""
+        """Opens `content` with the root key of `root`. Raises RootKeyError when it is not the one that wrapped it."""
         if content["format"] == _OLD_FORMAT and isinstance(root, SealedFile):
             master = root.legacy()
         else:
@@ -286,7 +287,7 @@ class Keyring:
         self._content["authority_since"] = now().isoformat(timespec="seconds")
 
     def secret(self, name: str, make: bool = False) -> bytes:
-        """A secret by name (`backup`); made when missing and `make` says so."""
+        """A secret by name (`backup`); made when missing and `make` says so. Raises RootKeyError when it is missing and `make` does not."""
         if name not in self._content["secrets"]:
             if not make:
                 raise RootKeyError(f"The keyring holds no {name} key.")

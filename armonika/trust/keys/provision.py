@@ -133,7 +133,7 @@ def issue_token(admin_dsn: str, role: str = "integration", days: float = 90, lab
                 "SELECT vault.install_session(%s, %s, %s, 'api', 'token', make_interval(secs => %s), %s)",
                 (digest, uuid4(), role, days * 86400, label),
             )
-            bounds = [list(names) if names is not None else None for names in (compartments, purposes, operations)]
+            bounds = [list(dict.fromkeys(names)) if names is not None else None for names in (compartments, purposes, operations)]
             connection.execute("SELECT vault.narrow_token(%s, %s::text[], %s::text[], %s::text[])", (digest, *bounds))
     except psycopg.DatabaseError as error:
         if error.sqlstate == "AR422":

@@ -74,7 +74,7 @@ class AsyncVault:
             raise Unavailable("the store does not answer now; try again in a moment") from None
 
     async def catalogue(self) -> Catalogue:
-        """Names of the policy in force, at most `CATALOGUE_SECONDS` old."""
+        """Names of the policy in force, at most `CATALOGUE_SECONDS` old. Raises Unavailable."""
         if self._known is None or time.monotonic() - self._known[0] > CATALOGUE_SECONDS:
             content = (await self._rows(codec.CATALOGUE))[0][0]
             if content is None:
@@ -139,7 +139,7 @@ class AsyncVault:
 
     async def find(self, secret: SecretHash, dataset: str, field: str, value: str, fields: Sequence[str], purpose: str, reason: str,
                    reference: str | None = None) -> list[Record]:  # fmt: skip
-        """The person with exactly this look-up value, or an empty list. Audited either way."""
+        """The person with exactly this look-up value, or an empty list. Audited either way. Raises as `read`."""
 
         outcome = (await self.find_many([Find(secret, dataset, field, value, fields, purpose, reason, reference)]))[0]
         if outcome.error is not None:
@@ -260,7 +260,7 @@ class AsyncVault:
     async def erase(
         self, secret: SecretHash, subjects: Sequence[UUID], purpose: str, reason: str, reference: str | None = None
     ) -> list[tuple[UUID, int, int, int]]:
-        """Erases people; see `Vault.erase`."""
+        """Erases people; see `Vault.erase`. Raises Refused when there is nobody to erase."""
         catalogue = await self.catalogue()
         rows = await self._rows(
             codec.ERASE, [secret, catalogue.purpose(purpose), catalogue.reason(reason), reference, list(subjects)]
@@ -276,7 +276,7 @@ class AsyncVault:
     async def erase_records(
         self, secret: SecretHash, records: Sequence[tuple[UUID, UUID]], purpose: str, reason: str, reference: str | None = None
     ) -> list[tuple[UUID, int]]:
-        """Ends single records of people who stay; see `Vault.erase_records`."""
+        """Ends single records of people who stay; see `Vault.erase_records`. Raises Refused when none may end."""
         catalogue = await self.catalogue()
         rows = await self._rows(
             codec.ERASE_RECORDS,

@@ -183,7 +183,7 @@ def take_parameters(asked: Sequence[Any], answers: Sequence[Sequence[Any]]) -> l
 def open_rows(
     catalogue: Catalogue, envelope: Envelope, rows: Sequence[Sequence[Any]], tickets: Sequence[int]
 ) -> dict[int, list[Record] | VaultError]:
-    """Decrypted records by item number (from 0) of the take. A record that does not open is that item's error alone."""
+    """Decrypted records by item number (from 0) of the take. A record that does not open is that item's error (Tampered, KeyUnavailable) alone."""
     opened: dict[int, list[Record] | VaultError] = {}
     layouts: dict[tuple[int, int], Layout] = {}
     for item, subject, record, dataset_id, kind, epoch, wrapped, fields, versions, ciphertexts in rows:

@@ -57,7 +57,8 @@ class Store:
         *,
         repeat: bool = False,
     ) -> list[tuple[Any, ...]]:
-        """Rows of one statement. `repeat` allows a second try on a connection that died while idle: for what may safely run twice."""
+        """Rows of one statement. `repeat` allows a second try on a connection that died while idle: for what may safely run twice.
+        Raises the error that the SQLSTATE means, Unavailable where there is no store."""
         try:
             if connection is not None:
                 return self._run(connection, statement, parameters)
@@ -122,7 +123,7 @@ class VaultReader:
 
     @property
     def catalogue(self) -> Catalogue:
-        """Names of the policy in force, at most `CATALOGUE_SECONDS` old."""
+        """Names of the policy in force, at most `CATALOGUE_SECONDS` old. Raises Unavailable."""
         with self._lock:
             if self._known is None or time.monotonic() - self._known[0] > CATALOGUE_SECONDS:
                 content = self._store.value(codec.CATALOGUE, repeat=True)

@@ -119,7 +119,7 @@ def prove(vault: Vault, secret: SecretHash, actor: UUID, code: str | None, ttl_s
 
 
 def recover(vault: Vault, secret: SecretHash, actor: UUID, recovery: str | None, ttl_seconds: int) -> str:
-    """As `prove`, by one of the person's own recovery codes, which then is used up."""
+    """As `prove`, by one of the person's own recovery codes, which then is used up. Raises Refused, SessionEnded after too many tries."""
     opened = new_secret()
     proof = _recovery_proof(vault, actor, recovery or "")
     right = _opened(

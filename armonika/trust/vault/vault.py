@@ -137,7 +137,8 @@ class Vault(VaultReader):
     def erase_records(
         self, secret: SecretHash, records: Sequence[tuple[UUID, UUID]], purpose: str, reason: str, reference: str | None = None
     ) -> list[tuple[UUID, int]]:
-        """Ends single (subject, record) of people who stay: (record, audit row's number) of each that was there and may end."""
+        """Ends single (subject, record) of people who stay: (record, audit row's number) of each that was there and may end.
+        Raises Refused when none may, SessionEnded when the sign-in is older than ten minutes."""
         catalogue = self.catalogue
         rows = self._store.rows(
             codec.ERASE_RECORDS,

@@ -23,7 +23,6 @@ from armonika.verify.sabotage import Plant, rows
 
 GRANTS = CHECKOUT / "armonika" / "store" / "sql" / "functions" / "grants.sql"
 MOST_SINCE_REVIEW = timedelta(days=90)
-FACTOR_PAGES = ("second-factor/", "second-factor/enrol/")
 DEFAULTS = (
     "admin", "administrator", "password", "changeme", "armonika", "123456", "12345678", "123456789012", "azerty", "qwerty", "letmein", "welcome", "secret",
     "Password123!", "admin123", "default", "root", "test", "demo", "guest",

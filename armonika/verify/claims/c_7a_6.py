@@ -101,10 +101,6 @@ class Claim:
             evidence.expect(waited <= kept + LATE, f"{label} was emptied {waited.days} days ago and is not destroyed")
 
     def sabotages(self) -> Iterator[Sabotage]:
-        def last(content: dict[str, Any]) -> list[dict[str, str]]:
-            history: list[dict[str, str]] = next(iter(content["compartments"]["account"]["epochs"].values()))["history"]
-            return history
-
         for name, change in (
             ("a destroyed key that was kept", lambda content: last(content).append({"state": "destroyed", "at": "2026-01-01T00:00:00+00:00", "reason": "x"})),
             ("a key that came back from deactivated", lambda content: last(content).extend(
@@ -167,6 +163,13 @@ class Claim:
                 self.alter = None
 
         return planted
+
+
+def last(content: dict[str, Any]) -> list[dict[str, str]]:
+    """The history of the epoch of accounts that is written: after a rotation it is not the first."""
+    epochs = content["compartments"]["account"]["epochs"].values()
+    histories: list[list[dict[str, str]]] = [epoch["history"] for epoch in epochs]
+    return next(history for history in histories if history[-1]["state"] == "active")
 
 
 def _ago(days: int) -> str:

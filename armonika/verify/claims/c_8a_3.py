@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -26,8 +27,8 @@ LASTING = ("subject", "tombstone", "ended", "audit", "staff_end", "access_review
 
 class Claim:
     """A canary deletes the account on its page: no key, record, look-up, credential or session remains, nothing names the pseudonym but what says that it
-    ended, a tombstone stands, the signed register outside the database has the erasure and every other, sign-in and reads are refused, a replayed write
-    does not bring the person back, and the same address makes a new pseudonym."""
+    ended, a tombstone stands, the signed register outside the database has the erasure and every other, nothing that it names is there, sign-in and reads are refused,
+    a replayed write does not bring the person back, and the same address makes a new pseudonym."""
 
     claim, hours = "8a.3", 24
 
@@ -136,6 +137,26 @@ class Claim:
             number for (number,) in context.rows("SELECT ended_no FROM vault.ended WHERE registered") if number not in named
         ]
         evidence.expect(not missing, f"the register lacks line {missing[:1]}, which was written once")
+        evidence.expect(
+            not self._back(context, path), "somebody or something that the register names as ended stands in the database again"
+        )
+
+    def _back(self, context: Context, path: Path) -> bool:
+        """Whether a record that ended, or any of a person of whom nothing was kept, is there: a superuser can put back what a copy still has. Who is still
+        being destroyed, in pages, is judged by how long that takes."""
+        lines = (json.loads(raw) for raw in (path.read_bytes().splitlines() if path.exists() else ()))
+        while page := list(islice(lines, 10_000)):
+            pairs = [(line["subject"], line["record"]) for line in page if line["record"]]
+            people = [line["subject"] for line in page if not line["record"] and not line.get("kept")]
+            if context.rows(
+                "SELECT 1 FROM unnest(%s::uuid[], %s::uuid[]) AS i (subject, record) WHERE EXISTS (SELECT FROM vault.record r WHERE r.subject_id = i.subject AND r.record_id = i.record) "
+                "OR EXISTS (SELECT FROM vault.data_key k WHERE k.subject_id = i.subject AND k.record_id = i.record) UNION ALL "
+                "SELECT 1 FROM unnest(%s::uuid[]) AS i (subject) WHERE NOT EXISTS (SELECT FROM vault.erasing x WHERE x.subject_id = i.subject) AND (NOT EXISTS (SELECT FROM vault.tombstone t WHERE t.subject_id = i.subject) "
+                "OR EXISTS (SELECT FROM vault.record r WHERE r.subject_id = i.subject) OR EXISTS (SELECT FROM vault.lookup l WHERE l.subject_id = i.subject) OR EXISTS (SELECT FROM vault.credential c WHERE c.subject_id = i.subject)) LIMIT 1",
+                ([subject for subject, _ in pairs], [record for _, record in pairs], people),
+            ):  # fmt: skip
+                return True
+        return False
 
     def _take_back(self, context: Context, subject: UUID) -> None:
         """Of this canary alone: the tombstone goes, and the person lives."""
@@ -170,6 +191,22 @@ class Claim:
         )
         yield Sabotage("a register that lost its beginning", self._cut(lambda named: named - {min(named)}))
         yield Sabotage("a table that still names the person", self._named)
+        yield Sabotage(
+            "a record that ended was put back from a copy",
+            rows(
+                "INSERT INTO vault.record (subject_id, record_id, dataset, present, versions, ciphertexts, origins, events) "
+                "SELECT e.subject_id, e.record_id, d.id, 0, '{}', '{}', '{}', '{}' FROM vault.ended e JOIN vault.subject s ON s.subject_id = e.subject_id, "
+                "(SELECT min(id) AS id FROM vault.dataset) d WHERE e.registered AND e.record_id IS NOT NULL ORDER BY e.ended_no LIMIT 1"
+            ),
+        )
+        yield Sabotage(
+            "a person who was erased lives again",
+            rows(
+                "SET LOCAL session_replication_role = replica",
+                "DELETE FROM vault.tombstone WHERE subject_id = (SELECT subject_id FROM vault.ended WHERE registered AND record_id IS NULL AND kept = 0 ORDER BY ended_no LIMIT 1)",
+                "SET LOCAL session_replication_role = origin",
+            ),
+        )
         yield Sabotage(
             "nobody destroys the keys of who was erased",
             rows(

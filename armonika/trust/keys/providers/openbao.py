@@ -60,7 +60,7 @@ class OpenBao:
         return True
 
     def create(self) -> None:
-        """Makes the key: AES-256-GCM, not exportable."""
+        """Makes the key: AES-256-GCM, not exportable. Raises RootKeyError where there is one."""
         if self.exists():
             raise RootKeyError(f"OpenBao has a key {self._key} already; it is not replaced.")
         self._call("POST", f"keys/{self._key}", {"type": "aes256-gcm96", "exportable": False, "allow_plaintext_backup": False})

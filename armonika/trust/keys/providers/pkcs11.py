@@ -45,7 +45,7 @@ class Pkcs11:
             return bool(self._versions(session))
 
     def create(self) -> None:
-        """Makes version 1 in the token."""
+        """Makes version 1 in the token. Raises RootKeyError where there is one."""
         with self._session() as session:
             if self._versions(session):
                 raise RootKeyError(f"The token {self._token} holds a root key already; it is not replaced.")
@@ -63,7 +63,7 @@ class Pkcs11:
             return f"{newest}:{base64.b64encode(nonce + bytes(sealed)).decode()}"
 
     def unwrap(self, wrapped: str, place: bytes) -> bytes:
-        """Opens what `wrap` made, in the token."""
+        """Opens what `wrap` made, in the token. Raises RootKeyError for what another key made."""
         number, _, text = wrapped.partition(":")
         with self._session() as session:
             versions = self._versions(session)

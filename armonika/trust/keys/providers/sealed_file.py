@@ -33,7 +33,7 @@ class SealedFile:
         return self._path.exists()
 
     def create(self) -> None:
-        """Makes the first version; never overwrites a file."""
+        """Makes the first version; never overwrites a file. Raises RootKeyError where there is one."""
         if self._path.exists():
             raise RootKeyError(f"{self._path} exists already and is not overwritten.")
         self._save({1: crypto.random_bytes(crypto.KEY_BYTES)})
@@ -45,7 +45,7 @@ class SealedFile:
         return f"{newest}:{base64.b64encode(crypto.seal(versions[newest], key, place)).decode()}"
 
     def unwrap(self, wrapped: str, place: bytes) -> bytes:
-        """Opens what `wrap` made."""
+        """Opens what `wrap` made. Raises RootKeyError for what another key made."""
         number, _, text = wrapped.partition(":")
         versions = self._load()
         try:
