@@ -9,6 +9,7 @@ import pytest
 
 from armonika.trust.vault import codec
 from tests.vault.stage import READ, Stage
+from tests.vault.undone import record
 
 
 def test_a_take_gives_the_fields_of_its_ticket_and_no_more(stage: Stage) -> None:
@@ -18,7 +19,7 @@ def test_a_take_gives_the_fields_of_its_ticket_and_no_more(stage: Stage) -> None
     held = stage.admin.execute("SELECT versions, ciphertexts FROM vault.record WHERE record_id = %s", (made.record,)).fetchone()
     key = stage.admin.execute("SELECT kind, epoch, wrapped FROM vault.data_key WHERE record_id = %s", (made.record,)).fetchone()
     assert held is not None
-    for mask in (every, -1 & 2**40 - 1, stage.name, stage.email, stage.name | stage.email):
+    for mask in (every, -1 & 2**40 - 1, stage.name, stage.email, stage.name | stage.email, every & ~stage.name):
         ((_, subject, record, dataset, *material, fields, versions, ciphertexts),) = stage.take(
             secret, stage.ask(secret, made.subject, mask)[0]
         )
@@ -31,18 +32,29 @@ def test_a_take_gives_the_fields_of_its_ticket_and_no_more(stage: Stage) -> None
     assert len(stage.take(secret, stage.ask(secret, made.subject, record=made.record)[0])) == 1
 
 
+def test_a_record_is_opened_with_its_own_key(stage: Stage) -> None:
+    """Neither with that of another record of the person nor with that of somebody else's record of the same number."""
+    stage.allow(READ)
+    made, other, secret = stage.person(), stage.person(), stage.session()
+    record(stage, made.subject)
+    record(stage, other.subject, number=made.record)
+    key = stage.value("SELECT wrapped FROM vault.data_key WHERE subject_id = %s AND record_id = %s", made.subject, made.record)
+    ticket, _ = stage.ask(secret, made.subject, record=made.record)
+    assert [(row[1], row[2], row[6]) for row in stage.take(secret, ticket)] == [(made.subject, made.record, key)]
+
+
 def test_several_records_come_in_the_order_of_their_making(stage: Stage) -> None:
     stage.allow(READ)
     made, secret = stage.person(), stage.session()
     others = [uuid4() for _ in range(4)]
-    for number, record in enumerate(others):
+    for number, other in enumerate(others):
         stage.admin.execute(
             "INSERT INTO vault.record SELECT subject_id, %s, dataset, created_at + (%s || ' seconds')::interval, present, versions, ciphertexts, origins, events FROM vault.record "
-            "WHERE record_id = %s", (record, (number % 2) * 10 - 5, made.record),
+            "WHERE record_id = %s", (other, (number % 2) * 10 - 5, made.record),
         )  # fmt: skip
         stage.admin.execute(
             "INSERT INTO vault.data_key SELECT subject_id, %s, compartment, epoch, kind, wrapped FROM vault.data_key WHERE record_id = %s",
-            (record, made.record),
+            (other, made.record),
         )
     earlier, later = sorted([others[0], others[2]]), sorted([others[1], others[3]])
     ticket, _ = stage.ask(secret, made.subject)
@@ -83,6 +95,31 @@ def test_a_ticket_is_of_its_actor_door_and_ten_seconds(stage: Stage) -> None:
         assert stage.take(one, ticket) == []
         stage.admin.execute("UPDATE vault.audit SET granted = true WHERE audit_id = %s", (ticket,))
         assert len(stage.take(one, ticket)) == 1
+
+
+def test_a_session_without_its_second_factor_takes_nothing(stage: Stage) -> None:
+    stage.allow(READ)
+    secret = stage.session()
+    ticket, _ = stage.ask(secret, stage.person().subject)
+    for usable, count in (("false", 0), ("true", 1)):
+        stage.alter(secret, usable=usable)
+        assert len(stage.take(secret, ticket)) == count
+
+
+def test_what_is_read_has_its_entry_on_the_disk(stage: Stage) -> None:
+    """Entries are committed without waiting for the disk; whoever takes waits for them."""
+    if stage.admin.info.server_version < 170000:
+        pytest.skip("before 17 nobody can flush a log that they did not write (SECURITY.md)")
+    stage.allow(READ)
+    secret = stage.session()
+    ticket, _ = stage.ask(secret, stage.person().subject)
+    with stage.doors.admin() as writer:
+        writer.execute("SET synchronous_commit = off")
+        for _ in range(20):
+            writer.execute("UPDATE vault.session SET tries = tries WHERE secret_hash = %s", (secret,))
+            written = stage.value("SELECT pg_current_wal_insert_lsn()")
+            assert len(stage.take(secret, ticket)) == 1
+            assert stage.value("SELECT pg_current_wal_flush_lsn() >= %s::pg_lsn", written)
 
 
 def test_a_ticket_counts_when_its_transaction_is_over(stage: Stage) -> None:
@@ -147,3 +184,16 @@ def test_ask_and_take_in_one_round_trip_carry_no_trust(stage: Stage) -> None:
     with stage.doors.raw() as own, pytest.raises(psycopg.errors.InvalidTransactionTermination):
         own.execute(codec.percent(codec.READ_AT_ONCE).encode(), [*who, [whom], [None], *what, [1]])
     assert len(stage.entries(last)) == 4
+
+
+def test_of_several_actors_each_takes_what_is_theirs(stage: Stage) -> None:
+    """Refused items stand between, and move no ticket to another's secret."""
+    stage.allow(READ, "own")
+    mine, theirs = stage.person().subject, stage.person().subject
+    secrets = [stage.session(actor=mine), stage.session(actor=theirs)]
+    whoms, holders = [theirs, mine, mine, theirs], [1, 1, 2, 2]
+    words = [secrets, [READ] * 2, [stage.provide] * 2, [stage.reason] * 2, [None] * 2, whoms, [None] * 4, [stage.account.id] * 2, [stage.name] * 2, holders]  # fmt: skip
+    ((tickets, verdicts, taken),) = stage.rows("api", codec.READ_AT_ONCE, *words, taken=True)
+    assert [verdict == 0 for verdict in verdicts] == [False, True, False, True]
+    assert [ticket is None for ticket in tickets] == [True, False, True, False]
+    assert [row[:2] for row in taken] == [(1, mine), (2, theirs)], "numbered by what was granted"
