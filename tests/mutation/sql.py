@@ -37,8 +37,8 @@ CLAUSES = [
 FILES = {
     "actor": "asking creating correcting listing old_views sessions", "ask": "asking finding", "take": "taking asking finding", "create": "creating shapes",
     "correct": "correcting shapes", "erase": "erasing listing sweep", "describe": "listing untraced_lists", "session": "sessions letters sign_in_races", "challenge": "letters",
-    "staff": "staff_calls appointments untraced_lists letters", "epoch": "epochs checked_epochs rotating creating shapes correcting finding", "second_factor": "second_factor_rows second_factor",
-    "retention": "expiring retention", "seal": "sealed_rows", "ended": "ended_rows imported_entries", "event": "replayed_events events kept_by_law", "policy": "installing administering",
+    "staff": "staff_calls appointments untraced_lists letters", "epoch": "epochs checked_epochs rotating rotation_locks creating shapes correcting finding", "second_factor": "second_factor_rows second_factor",
+    "retention": "expiring settled_ends retention", "seal": "sealed_rows", "ended": "ended_rows imported_entries", "event": "replayed_events events kept_by_law", "policy": "installing administering",
 }  # fmt: skip
 
 

@@ -83,6 +83,18 @@ def test_what_an_event_keeps_takes_no_place_in_a_page(job: Job) -> None:
     assert set(job.expire()) == {gone[1], plain[1], over[1]}
 
 
+def test_an_event_keeps_its_own_record_alone(job: Job) -> None:
+    """Neither another record of the person, nor one of the same number of somebody else."""
+    whom, other = job.someone(), job.someone()
+    kept, gone = job.plant("demo", OLD, YOUNG, whom), job.plant("demo", OLD, None, whom)
+    twin = record(job.stage, other, job.dataset("demo"), NOW, gone[1])
+    rows(job.stage, f"INSERT INTO vault.retention VALUES (%s, %s, %s, {YOUNG}, 1)", other, twin, job.dataset("demo"))
+    before = job.progress()["demo"]
+    assert job.expire() == [gone[1]]
+    assert rows(job.stage, "SELECT subject_id FROM vault.record WHERE record_id = ANY (%s) ORDER BY created_at", [kept[1], twin]) == [(whom,), (other,)]  # fmt: skip
+    assert (before[1:], job.progress()["demo"][1:]) == ([1, 1], [0, 0])
+
+
 def test_who_cannot_be_found_any_more_loses_the_sign_in_when_something_ended(job: Job) -> None:
     found, lost, untouched = (job.someone() for _ in range(3))
     assert job.stage.person(), "somebody else can be found"

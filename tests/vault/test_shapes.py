@@ -83,6 +83,34 @@ def test_a_creation_holds_only_what_its_mask_names(stage: Stage) -> None:
     assert len(whole) and len(create(stage, creation(stage, secret, **alone | looks))) == 1
 
 
+def test_a_record_is_no_wider_than_a_mask(stage: Stage) -> None:
+    """The 65th value would be counted as the first: a shift wraps."""
+    stage.allow(CREATE, fields=stage.name)
+    secret = stage.session()
+    looks: dict[str, Any] = {"lookup_items": [], "lookup_ordinals": [], "lookup_epochs": [], "digests": []}
+    value = b"c" * 40
+    for values, said in (([value, *[None] * 61], ""), ([value, *[None] * 62], SHAPE), ([*[None] * 64, value], SHAPE)):
+        wide = {"masks": [stage.name], "value_items": [1] * len(values), "ciphertexts": values}
+        assert denied(stage, "api", codec.CREATE, creation(stage, secret, **wide | looks)) == said, len(values)
+
+
+@pytest.mark.parametrize(
+    ("ordinal", "said"), [(1, ""), (0, SHAPE), (2, SHAPE), (63, SHAPE), (65, SHAPE), (-63, SHAPE), (None, SHAPE)]
+)
+def test_a_look_up_is_of_a_field_that_is_held(stage: Stage, ordinal: int | None, said: str) -> None:
+    stage.allow(CREATE, fields=stage.name)
+    epochs = stage.account.indexing
+    many = len(epochs)
+    looks: dict[str, Any] = {
+        "lookup_items": [1] * many,
+        "lookup_ordinals": [ordinal] * many,
+        "lookup_epochs": list(epochs),
+        "digests": [crypto.random_bytes(32) for _ in epochs],
+    }
+    alone = {"masks": [stage.name], "value_items": [1], "ciphertexts": [b"c" * 40]}
+    assert denied(stage, "api", codec.CREATE, creation(stage, stage.session(), **alone | looks)) == said
+
+
 def test_a_value_is_as_long_as_the_longest_there_can_be(stage: Stage) -> None:
     stage.allow(CREATE)
     stage.allow(CORRECT)
