@@ -13,12 +13,12 @@ import pytest
 from tests.vault.ground import Ground, Person, Rounds, digest
 from tests.vault.stage import Stage
 from tests.vault.test_erase_races import waiting_for
-from tests.vault.undone import rows
+from tests.vault.undone import record, rows
 
 KEY = "SELECT FROM vault.data_key WHERE subject_id = %s AND record_id = %s FOR UPDATE"
 RECORD = "SELECT FROM vault.record WHERE subject_id = %s AND record_id = %s FOR UPDATE"
 LOOKUP = "SELECT FROM vault.lookup WHERE subject_id = %s AND record_id = %s FOR UPDATE"
-EPOCH = "SELECT FROM vault.epoch WHERE compartment = %s AND epoch = 1 FOR UPDATE"
+EPOCH = "SELECT FROM vault.epoch WHERE compartment = %s FOR UPDATE"
 ROTATION = "SELECT FROM vault.rotation FOR UPDATE"
 
 
@@ -80,11 +80,18 @@ def test_a_page_of_keys_waits_for_no_other_key(stage: Stage, rounds: Rounds) -> 
     mine, others = ground.record(1), ground.people(2)
     second = ground.record(1, person=mine[0])
     theirs = foreign.record(1)
+    twin = (others[1][0], record(stage, others[1][0], ground.dataset, number=mine[1]))
     stage.rows("keeper", "SELECT set_config('lock_timeout', '300ms', false)")
-    for held in (*others, second, theirs):
+    for held in (*others, second, theirs, twin):
         with stage.doors.admin() as holder, holder.transaction(force_rollback=True):
             holder.execute(KEY, held)
             assert rewrap(rounds, mine, theirs) == (1 if held == others[0] else 0), "once"
+
+
+def test_a_page_of_keys_begins_when_the_one_before_is_written(stage: Stage, rounds: Rounds) -> None:
+    ground = rounds.ground("keeper").epochs(_1="retiring", _2="active")
+    person = ground.record(1)
+    assert while_waiting(stage, lambda: rewrap(rounds, person), lambda: free(stage, KEY, *person), ROTATION), "and holds no key"
 
 
 def test_a_page_of_look_ups_holds_their_records_first(stage: Stage, rounds: Rounds) -> None:
@@ -95,7 +102,8 @@ def test_a_page_of_look_ups_holds_their_records_first(stage: Stage, rounds: Roun
     assert len(ground.lookups()) == 3
     stage.rows("keeper", "SELECT set_config('lock_timeout', '300ms', false)")
     third = ground.record(2, person=person[0])
-    for held in (other, third):
+    twin = (other[0], record(stage, other[0], ground.dataset, number=person[1]))
+    for held in (other, third, twin):
         with stage.doors.admin() as holder, holder.transaction(force_rollback=True):
             holder.execute(RECORD, held)
             assert redigest(rounds, ground, person) == 0, "what is there already stays, and waits for nobody"
