@@ -33,6 +33,7 @@ def test_an_authority_is_its_secret() -> None:
         one.verify_directly_issued_by(other)
     basic = one.extensions.get_extension_for_class(x509.BasicConstraints)
     assert (basic.critical, basic.value.ca, basic.value.path_length) == (True, True, 0)
+    assert one.extensions.get_extension_for_class(x509.KeyUsage).critical
     usage = one.extensions.get_extension_for_class(x509.KeyUsage).value
     assert (usage.key_cert_sign, usage.crl_sign, usage.digital_signature, usage.key_agreement) == (True, True, False, False)
     # RFC 5280, 4.2.1.2: whoever does not know the identifier of a key may pass over it.
