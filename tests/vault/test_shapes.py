@@ -136,5 +136,5 @@ def test_what_stands_in_clear_is_no_more_than_a_kind(stage: Stage, kind: str) ->
 def test_a_wrapped_key_is_no_more_than_a_key(stage: Stage) -> None:
     stage.allow(CREATE)
     for size, said in ((4097, SHAPE), (4096, "")):
-        words = creation(stage, stage.session(), wrapped=[bytes(size)])
+        words = creation(stage, stage.session(), wrapped=[crypto.random_bytes(size)])
         assert denied(stage, "api", codec.CREATE, words) == said
