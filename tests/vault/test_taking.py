@@ -9,7 +9,7 @@ import pytest
 
 from armonika.trust.vault import codec
 from tests.vault.stage import READ, Stage
-from tests.vault.undone import record
+from tests.vault.undone import record, rows, undone
 
 
 def test_a_take_gives_the_fields_of_its_ticket_and_no_more(stage: Stage) -> None:
@@ -134,6 +134,22 @@ def test_a_ticket_counts_when_its_transaction_is_over(stage: Stage) -> None:
             assert stage.take(secret, ticket) == []
         own.commit()
     assert len(stage.take(secret, ticket)) == 1
+
+
+def test_a_number_that_was_not_drawn_yet_is_no_ticket(stage: Stage) -> None:
+    stage.allow(READ)
+    secret = stage.session()
+    ticket, _ = stage.ask(secret, stage.person().subject)
+    assert ticket is not None
+    take = "SELECT count(*) FROM vault.take(ARRAY[%s::bytea], ARRAY[%s::bigint])"
+    with undone(stage):
+        rows(
+            stage,
+            "INSERT INTO vault.audit SELECT (jsonb_populate_record(a, jsonb_build_object('audit_id', a.audit_id + 5000))).* FROM vault.audit a WHERE a.audit_id = %s",
+            ticket,
+        )
+        for number, count in ((ticket, 1), (ticket + 5000, 0)):
+            assert rows(stage, take, secret, number, door="api") == [(count,)]
 
 
 def test_what_changed_since_the_ask_counts(stage: Stage) -> None:
