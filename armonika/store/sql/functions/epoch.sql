@@ -15,7 +15,7 @@ CREATE OR REPLACE FUNCTION vault.note_key(what smallint, c smallint, number int)
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
 DECLARE s vault.session;
 BEGIN
-    SELECT * INTO s FROM vault.session x WHERE x.kind = 'service' AND x.door = 'keeper' AND x.revoked_at IS NULL ORDER BY x.created_at DESC LIMIT 1;
+    SELECT * INTO s FROM vault.session x WHERE x.kind = 'service' AND x.door = 'keeper' AND x.revoked_at IS NULL ORDER BY x.created_at DESC;
     IF s.secret_hash IS NULL THEN RAISE EXCEPTION USING ERRCODE = 'AR422', MESSAGE = 'the keeper is not installed'; END IF;
     RETURN vault.note(s, vault.policy_in_force(), what, true, NULL, NULL, NULL, 0, 0::smallint, 0::smallint, format('KEY-%s%s', c, lpad(number::text, 5, '0')));
 END $$;
@@ -31,7 +31,7 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'AR409', MESSAGE = 'a later epoch was active already';
     END IF;
     UPDATE vault.epoch e SET state = 'retiring', changed_at = clock_timestamp(), changed_xact = pg_current_xact_id()
-        WHERE e.compartment = c AND e.epoch <> number AND e.state IN ('active', 'suspended');
+        WHERE e.compartment = c AND e.state IN ('active', 'suspended');
     INSERT INTO vault.epoch (compartment, epoch, state) VALUES (c, number, 'active')
         ON CONFLICT (compartment, epoch) DO UPDATE SET state = 'active', changed_at = clock_timestamp(), changed_xact = pg_current_xact_id();
     UPDATE vault.rotation t SET after_subject = DEFAULT, after_record = DEFAULT, moved = 0, redigested = 0, started_at = clock_timestamp(),
