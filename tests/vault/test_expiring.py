@@ -15,6 +15,14 @@ EXPIRE = "SELECT record FROM vault.expire(%s, %s)"
 OLD, YOUNG, NOW = "clock_timestamp() - interval '7000 days'", "clock_timestamp() - interval '1 day'", "clock_timestamp()"
 
 
+def edge(name: str, days: int = 0, before: int = 0) -> str:
+    """So many microseconds before the first beginning that a dataset's period has not ended for; `days`: as it was so many days ago."""
+    return (
+        f"(SELECT vault.cutoff(d.zone, d.days, clock_timestamp() - interval '{days} days') - interval '{before} microseconds' FROM vault.declared_retention d "
+        f"JOIN vault.dataset s ON s.id = d.dataset WHERE s.name = '{name}' AND d.policy_id = vault.policy_in_force())"
+    )
+
+
 class Job:
     """The job's own role, over datasets that begin with what is planted here; nothing is left of it."""
 
@@ -78,9 +86,10 @@ def test_what_an_event_keeps_takes_no_place_in_a_page(job: Job) -> None:
     due = "SELECT subject, record FROM vault.due(%s, clock_timestamp(), 100)"
     kept, gone = job.plant("demo", OLD, YOUNG), job.plant("demo", OLD, OLD)
     plain, waiting, over = job.plant("demo", OLD), job.plant("account", OLD), job.plant("account", OLD, OLD)
+    last, first = job.plant("demo", OLD, edge("demo")), job.plant("demo", OLD, edge("demo", before=1))
     found = rows(job.stage, due, job.stage.policy)
-    assert set(found) & {kept, gone, plain, waiting, over} == {gone, plain, over}
-    assert set(job.expire()) == {gone[1], plain[1], over[1]}
+    assert set(found) & {kept, gone, plain, waiting, over, last, first} == {gone, plain, over, first}
+    assert set(job.expire()) == {gone[1], plain[1], over[1], first[1]}
 
 
 def test_an_event_keeps_its_own_record_alone(job: Job) -> None:
@@ -151,3 +160,12 @@ def test_progress_counts_each_dataset_by_its_own_beginning(job: Job) -> None:
     assert {name: row for name, row in after.items() if name not in ("demo", "account", "former")} == {
         name: row for name, row in before.items() if name not in ("demo", "account")
     }
+
+
+def test_progress_counts_to_the_microsecond(job: Job) -> None:
+    for days in (0, 1):
+        for before in (0, 1):
+            job.plant("demo", edge("demo", days, before))
+            job.plant("account", OLD, edge("account", days, before))
+    after = job.progress()
+    assert (after["demo"][1:], after["account"][1:]) == ([3, 1], [3, 1])
