@@ -129,6 +129,7 @@ def test_a_destruction_is_written_down_when_nothing_is_left(stage: Stage, rounds
         rounds.ground().epochs(_1="active", _7="retiring"),
     )
     person = ground.record(1)
+    ground.record(3)
     other.record(1)
     last = stage.last()
     for number in (1, 2, 3):

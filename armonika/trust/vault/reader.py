@@ -198,9 +198,7 @@ class VaultReader:
     def _take(
         self, catalogue: Catalogue, secrets: Sequence[bytes], tickets: Sequence[int], holders: Sequence[int]
     ) -> Mapping[int, list[Record] | VaultError]:
-        if not tickets:
-            return {}
-        rows = self._store.rows(codec.TAKE, [secrets, tickets, holders], repeat=True)
+        rows = self._store.rows(codec.TAKE, [secrets, tickets, holders], repeat=True) if tickets else []
         return codec.open_rows(catalogue, self._envelope, rows, tickets)
 
     def describe(self, secret: SecretHash, subject: UUID, purpose: str, reason: str, reference: str | None = None) -> list[Held]:
