@@ -111,6 +111,17 @@ def test_a_look_up_is_of_a_field_that_is_held(stage: Stage, ordinal: int | None,
     assert denied(stage, "api", codec.CREATE, creation(stage, stage.session(), **alone | looks)) == said
 
 
+def test_a_field_that_the_policy_does_not_declare_is_not_created(stage: Stage) -> None:
+    """Even where a rule speaks of every field, and what is sent is what the mask says."""
+    stage.allow(CREATE)
+    looks: dict[str, Any] = {"lookup_items": [], "lookup_ordinals": [], "lookup_epochs": [], "digests": []}
+    for ordinal, said in ((stage.account.ordinals["company"], ""), (51, SHAPE)):
+        value, gap = b"c" * 40, [None] * (ordinal - 2)
+        mask = stage.name | 1 << (ordinal - 1)
+        wide = {"masks": [mask], "value_items": [1] * ordinal, "ciphertexts": [value, *gap, value]}
+        assert denied(stage, "api", codec.CREATE, creation(stage, stage.session(), **wide | looks)) == said
+
+
 def test_a_value_is_as_long_as_the_longest_there_can_be(stage: Stage) -> None:
     stage.allow(CREATE)
     stage.allow(CORRECT)

@@ -19,7 +19,7 @@ BEGIN
     IF EXISTS (
         SELECT FROM unnest(datasets, masks, new_origins) AS i (dataset, mask, origin)
         LEFT JOIN vault.declared_field d ON d.policy_id = pol AND d.dataset = i.dataset
-        WHERE d.dataset IS NULL OR i.mask IS NULL OR i.mask = 0 OR i.mask & ~d.fields <> 0 OR i.origin NOT BETWEEN 1 AND 4 OR i.origin IS NULL) THEN
+        WHERE d.dataset IS NULL OR i.mask IS NULL OR i.mask & ~d.fields <> 0 OR i.origin NOT BETWEEN 1 AND 4 OR i.origin IS NULL) THEN
         RAISE EXCEPTION USING ERRCODE = 'AR422', MESSAGE = 'a dataset, field or origin is not declared in the policy in force';
     END IF;
     IF EXISTS (
