@@ -90,8 +90,13 @@ def test_a_page_of_keys_waits_for_no_other_key(stage: Stage, rounds: Rounds) -> 
 
 def test_a_page_of_keys_begins_when_the_one_before_is_written(stage: Stage, rounds: Rounds) -> None:
     ground = rounds.ground("keeper").epochs(_1="retiring", _2="active")
-    person = ground.record(1)
-    assert while_waiting(stage, lambda: rewrap(rounds, person), lambda: free(stage, KEY, *person), ROTATION), "and holds no key"
+    person, other = ground.people(2)
+    mine = "SELECT FROM vault.rotation WHERE door = 'keeper' FOR UPDATE"
+    assert while_waiting(stage, lambda: rewrap(rounds, person), lambda: free(stage, KEY, *person), mine), "and holds no key"
+    stage.rows("keeper", "SELECT set_config('lock_timeout', '300ms', false)")
+    with stage.doors.admin() as holder, holder.transaction(force_rollback=True):
+        holder.execute("SELECT FROM vault.rotation WHERE door = 'timpani' FOR UPDATE")
+        assert rewrap(rounds, other) == 1, "another keeper's page is no matter"
 
 
 def test_a_page_of_look_ups_holds_their_records_first(stage: Stage, rounds: Rounds) -> None:

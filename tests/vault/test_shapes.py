@@ -122,6 +122,26 @@ def test_a_field_that_the_policy_does_not_declare_is_not_created(stage: Stage) -
         assert denied(stage, "api", codec.CREATE, creation(stage, stage.session(), **wide | looks)) == said
 
 
+def test_a_look_up_is_decided_by_its_own_items_mask(stage: Stage) -> None:
+    stage.allow(CREATE)
+    secret, epochs, value = stage.session(), stage.account.indexing, b"c" * 40
+    narrow, wide = stage.name, stage.name | stage.email
+    looks: dict[str, Any] = {
+        "lookup_ordinals": [stage.account.ordinals["email"]] * len(epochs),
+        "lookup_epochs": list(epochs),
+        "digests": [crypto.random_bytes(32) for _ in epochs],
+    }
+    held = {"value_items": [1, 2, 2], "ciphertexts": [value] * 3}
+    for masks, item, said in (
+        ([narrow, wide], 2, ""),
+        ([narrow, wide], 1, SHAPE),
+        (f"[0:1]={{{narrow},{wide}}}", 1, SHAPE),
+        (f"{{{{{narrow}}},{{{wide}}}}}", 2, SHAPE),
+    ):
+        words = creation(stage, secret, account(), account(), masks=masks, lookup_items=[item] * len(epochs), **held | looks)
+        assert denied(stage, "api", codec.CREATE, words) == said, masks
+
+
 def test_a_value_is_as_long_as_the_longest_there_can_be(stage: Stage) -> None:
     stage.allow(CREATE)
     stage.allow(CORRECT)
