@@ -251,7 +251,9 @@ def test_new_digests_are_added_where_the_old_one_still_stands(stage: Stage, roun
 
 @pytest.mark.parametrize("state", ["active", "suspended", "emptied", "retired"])
 def test_a_keeper_spoils_no_key_that_does_not_move(stage: Stage, rounds: Rounds, state: str) -> None:
-    ground = rounds.ground("keeper").epochs(_1=state)
+    """Neither another epoch nor another compartment that moves makes this one move."""
+    ground = rounds.ground("keeper").epochs(_1=state, _3="retiring")
+    rounds.ground("keeper").epochs(_1="retiring", _2="active")
     if state not in ("active", "suspended"):
         ground.epochs(_2="active")
     person = ground.record(1, (1, 1, digest(1)))
