@@ -134,6 +134,7 @@ def test_a_page_of_keys_is_of_what_this_keeper_holds_behind_its_cursor(stage: St
 def test_a_page_of_keys_is_written_with_its_cursor(stage: Stage, rounds: Rounds) -> None:
     ground = rounds.ground("keeper").epochs(_1="retiring", _2="active", _3="retired")
     other = rounds.ground("keeper").epochs(_1="active", _2="retiring")
+    rounds.ground("keeper").epochs(_3="active")
     first, second, third, late, gone = *(ground.record(1, kind=2) for _ in range(3)), ground.record(2), (uuid4(), uuid4())
     strange = other.record(1)
     moved = rewrap(rounds, [second, late, gone, first, strange, third], [1, 1, 1, 1, 1, 1], [2, 2, 2, 2, 2, 3])
@@ -277,6 +278,7 @@ def test_a_keeper_touches_nothing_of_another_keepers(stage: Stage, rounds: Round
 
 def test_a_look_up_moves_to_the_active_epoch_alone(stage: Stage, rounds: Rounds) -> None:
     ground = rounds.ground("keeper").epochs(_1="retiring", _2="active", _3="retiring", _4="retired")
+    rounds.ground("keeper").epochs(_5="active")
     person = ground.record(1, (1, 1, digest(1)))
     for new in (1, 3, 4, 5):
         assert redigest(rounds, ground, (1, person, 1, digest(1), new, digest(2))) == 0
