@@ -13,6 +13,7 @@ import pytest
 from armonika.trust import crypto
 from tests.vault.ground import KEEPERS, Ground, Person, Rounds, digest
 from tests.vault.stage import Stage
+from tests.vault.undone import record
 
 START, RETIRED = (UUID(int=0), UUID(int=0)), 20
 
@@ -168,6 +169,8 @@ def test_look_ups_without_their_new_digest_are_given_in_the_order_of_the_index(s
     ground.look_up(rows[2][4:6], (1, 3, digest(97)))  # type: ignore[arg-type]
     again = ground.record(4, (1, 4, digest(96)), person=rows[3][4])
     assert again[0] == rows[3][4]
+    twin = (rows[2][4], record(stage, rows[2][4], ground.dataset, number=rows[0][5]))
+    ground.look_up(twin, (1, 4, digest(95)))
     del rows[1]
     wanted = sorted(rows)
     assert lookups(rounds) == wanted
@@ -288,7 +291,10 @@ def test_a_look_up_moves_to_the_active_epoch_alone(stage: Stage, rounds: Rounds)
 def test_an_epoch_ends_when_nothing_is_left_for_it(stage: Stage, rounds: Rounds) -> None:
     ground, other = (rounds.ground("keeper").epochs(_1="retiring", _2="retired", _3="active") for _ in range(2))
     other.epochs(_1="active", _3="retired").record(1, (1, 1, digest(1)))
-    person = ground.record(1, (1, 1, digest(1)))
+    person, bystander = ground.record(1, (1, 1, digest(1))), ground.record(3)
+    # What somebody else's record of the same number has is not this one's.
+    twin = (bystander[0], record(stage, bystander[0], ground.dataset, number=person[1]))
+    ground.look_up(twin, (1, 3, digest(6)))
     stage.admin.execute("UPDATE vault.epoch SET changed_at = '2020-01-01' WHERE compartment = %s", (ground.id,))
     rounds.at(person)
     rounds.at(person, "timpani")
@@ -311,7 +317,7 @@ def test_an_epoch_ends_when_nothing_is_left_for_it(stage: Stage, rounds: Rounds)
     assert ground.states() == {1: "emptied", 2: "retired", 3: "active"}
     changed = "SELECT epoch FROM vault.epoch WHERE compartment = %s AND changed_at >= %s"
     assert stage.admin.execute(changed, (ground.id, now)).fetchall() == [(1,)]
-    assert len(ground.lookups()) == 6, "nothing goes as long as somebody may still search it"
+    assert len(ground.lookups()) == 7, "nothing goes as long as somebody may still search it"
     assert stage.entries(last) == []
     ground.record(1)
     assert settle(rounds) == 0, "a write of before that was late"
