@@ -162,6 +162,9 @@ def test_look_ups_without_their_new_digest_are_given_in_the_order_of_the_index(s
             person = ground.record(4, (ordinal, epoch, digest(number)))
             if epoch < 3:
                 rows.append((ground.dataset, ordinal, epoch, digest(number), *person, 4))
+    other = rounds.ground("timpani").epochs(_1="active")
+    for number in (1, 2, 3):
+        other.record(1, (1, 1, digest(number)))
     done = rows[1][4:6]
     ground.look_up(done, (1, 4, digest(99)))  # type: ignore[arg-type]
     # None of these is the new look-up of another: of another field, another record, another epoch.
