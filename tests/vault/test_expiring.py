@@ -34,6 +34,11 @@ class Job:
         rows(stage, "SET LOCAL session_replication_role = replica")
         rows(stage, "UPDATE vault.record SET created_at = clock_timestamp()")
         rows(stage, "SET LOCAL session_replication_role = origin")
+        rows(
+            stage,
+            'INSERT INTO vault.declared_retention SELECT (jsonb_populate_record(d, \'{"policy_id": -1, "days": 1}\')).* FROM vault.declared_retention d WHERE d.policy_id = %s',
+            stage.policy,
+        )
         for name in ("account", "demo"):
             stage.allow(ERASE, fields=0, purpose=stage.legal, dataset=self.dataset(name))
 
@@ -82,14 +87,36 @@ def test_a_page_takes_those_that_have_waited_longest(job: Job) -> None:
     assert job.expire(2) == []
 
 
+@pytest.mark.parametrize(
+    ("starts", "recorded", "event", "began"),
+    [("recording", 1, 2, 1), ("event", 1, 2, 2), ("event", 1, None, None), ("latest-event", 1, 2, 2), ("latest-event", 2, 1, 2), ("latest-event", 1, None, 1)],
+)  # fmt: skip
+def test_when_a_period_begins(job: Job, starts: str, recorded: int, event: int | None, began: int | None) -> None:
+    """What the job asks again while it holds the person: an event may have come since the page was chosen."""
+    call = "SELECT extract(epoch FROM vault.period_began(%s, to_timestamp(%s), to_timestamp(%s::int)))::int"
+    assert rows(job.stage, call, starts, recorded, event) == [(began,)]
+
+
 def test_what_an_event_keeps_takes_no_place_in_a_page(job: Job) -> None:
     due = "SELECT subject, record FROM vault.due(%s, clock_timestamp(), 100)"
     kept, gone = job.plant("demo", OLD, YOUNG), job.plant("demo", OLD, OLD)
     plain, waiting, over = job.plant("demo", OLD), job.plant("account", OLD), job.plant("account", OLD, OLD)
     last, first = job.plant("demo", OLD, edge("demo")), job.plant("demo", OLD, edge("demo", before=1))
+    recent, exact, young = (
+        job.plant("demo", "clock_timestamp() - interval '30 days'"),
+        job.plant("demo", edge("demo")),
+        job.plant("account", OLD, YOUNG),
+    )
+    ended, begun = job.plant("account", OLD, edge("account", before=1)), job.plant("account", OLD, edge("account"))
     found = rows(job.stage, due, job.stage.policy)
-    assert set(found) & {kept, gone, plain, waiting, over, last, first} == {gone, plain, over, first}
-    assert set(job.expire()) == {gone[1], plain[1], over[1], first[1]}
+    assert set(found) & {kept, gone, plain, waiting, over, last, first, recent, exact, young, ended, begun} == {
+        gone,
+        plain,
+        over,
+        first,
+        ended,
+    }
+    assert set(job.expire()) == {gone[1], plain[1], over[1], first[1], ended[1]}
 
 
 def test_an_event_keeps_its_own_record_alone(job: Job) -> None:
