@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from tests.vault.stage import ERASE, Stage
-from tests.vault.undone import record, rows, undone
+from tests.vault.undone import record, refused, rows, undone
 
 EXPIRE = "SELECT record FROM vault.expire(%s, %s)"
 OLD, YOUNG, NOW = "clock_timestamp() - interval '7000 days'", "clock_timestamp() - interval '1 day'", "clock_timestamp()"
@@ -196,3 +196,10 @@ def test_progress_counts_to_the_microsecond(job: Job) -> None:
             job.plant("account", OLD, edge("account", days, before))
     after = job.progress()
     assert (after["demo"][1:], after["account"][1:]) == ([3, 1], [3, 1])
+
+
+def test_a_clock_is_trusted_to_the_microsecond(job: Job) -> None:
+    """Five seconds behind the last run, and a week ahead of it."""
+    check = "SELECT vault.check_clock(x.at + %s::interval, x.at) FROM (SELECT '2100-01-01'::timestamptz AS at) x"
+    for shift, said in (("5 seconds", ""), ("5.000001 seconds", "AR425"), ("-7 days", ""), ("-7 days -1 microseconds", "AR426")):
+        assert refused(job.stage, check, shift) == said

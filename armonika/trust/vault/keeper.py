@@ -60,7 +60,7 @@ class Keeper(VaultReader):
         )
         if rows:
             done = [_rewrapped(self._envelope, row) for row in rows]
-            subjects, records, _, old_epochs, new_epochs, *_ = map(list, zip(*rows, strict=True))
+            subjects, records, _, old_epochs, new_epochs, *_ = _columns(rows)
             self._store.rows(
                 "SELECT vault.rewrap($1::bytea, $2::uuid[], $3::uuid[], $4::int[], $5::int[], $6::bytea[])",
                 [self.service, subjects, records, old_epochs, new_epochs, done],
@@ -84,7 +84,7 @@ class Keeper(VaultReader):
         for dataset_id, ordinal, _, _, subject, record, _ in rows:
             dataset = catalogue.by_id[dataset_id]
             asks.append(Ask(self.service, subject, dataset.name, [dataset.names[ordinal]], "legal", "key-rotation", None, record))
-        made = []
+        made: list[tuple[Any, ...]] = []
         for row, outcome in zip(rows, self.read_many(asks), strict=True):
             # Somebody erased or ended meanwhile has no look-up left either; anything else must be seen.
             if isinstance(outcome.error, (KeyUnavailable, Tampered)):
@@ -99,8 +99,12 @@ class Keeper(VaultReader):
         if made:
             self._store.rows(
                 "SELECT vault.redigest($1::bytea, $2::smallint[], $3::smallint[], $4::uuid[], $5::uuid[], $6::int[], $7::bytea[], $8::int[], $9::bytea[])",
-                [self.service, *map(list, zip(*made, strict=True))],
+                [self.service, *_columns(made)],
             )
+
+
+def _columns(rows: list[tuple[Any, ...]]) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)]
 
 
 def _rewrapped(envelope: Envelope, row: tuple[Any, ...]) -> bytes:
