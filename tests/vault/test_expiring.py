@@ -203,3 +203,12 @@ def test_a_clock_is_trusted_to_the_microsecond(job: Job) -> None:
     check = "SELECT vault.check_clock(x.at + %s::interval, x.at) FROM (SELECT '2100-01-01'::timestamptz AS at) x"
     for shift, said in (("5 seconds", ""), ("5.000001 seconds", "AR425"), ("-7 days", ""), ("-7 days -1 microseconds", "AR426")):
         assert refused(job.stage, check, shift) == said
+
+
+@pytest.mark.parametrize("what", ["expire", "end_empty", "purge_stale"])
+def test_only_the_jobs_own_service_ends_anything(job: Job, what: str) -> None:
+    stage, call = job.stage, f"SELECT count(*) FROM vault.{what}(%s, 1)"
+    token, administrator = stage.session("retention", "token"), stage.session("administrator", "service")
+    assert refused(stage, call, token, door="retention") == "AR403"
+    assert refused(stage, call, administrator) == "AR403", "not even the administrator"
+    assert refused(stage, call, job.secret, door="retention") == ""
