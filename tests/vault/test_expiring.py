@@ -212,3 +212,10 @@ def test_only_the_jobs_own_service_ends_anything(job: Job, what: str) -> None:
     assert refused(stage, call, token, door="retention") == "AR403"
     assert refused(stage, call, administrator) == "AR403", "not even the administrator"
     assert refused(stage, call, job.secret, door="retention") == ""
+
+
+@pytest.mark.parametrize("what", ["expire", "end_empty"])
+def test_nothing_ends_when_the_policy_does_not_know_why(job: Job, what: str) -> None:
+    rows(job.stage, "SET LOCAL session_replication_role = replica")
+    rows(job.stage, "DELETE FROM vault.declared_reason d USING vault.reason r WHERE r.id = d.reason AND r.name = 'retention' AND d.policy_id = %s", job.stage.policy)  # fmt: skip
+    assert refused(job.stage, f"SELECT count(*) FROM vault.{what}(%s, 1)", job.secret, door="retention") == "AR422"

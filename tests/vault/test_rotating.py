@@ -250,6 +250,7 @@ def test_new_digests_are_added_where_the_old_one_still_stands(stage: Stage, roun
     assert redigest(rounds, ground, (1, first, 1, digest(1), 2, digest(11)), (1, third, 1, digest(3), 2, digest(13))) == 1, (
         "what is there already stays"
     )
+    assert redigest(rounds, ground, (1, first, 1, digest(11), 2, digest(21))) == 0, "that one is of the new epoch"
     assert rounds.cursor() == (*START, 0, 3)
     assert rounds.cursor("timpani") == (*START, 0, 0)
     assert len(other.lookups()) == 1
