@@ -146,17 +146,29 @@ def test_who_cannot_be_found_any_more_loses_the_sign_in_when_something_ended(job
 
 def test_people_without_a_record_are_looked_for_once_and_in_pages(job: Job) -> None:
     stage, people = job.stage, [job.someone() for _ in range(3)]
-    empty = "SELECT vault.end_empty(%s, %s)"
-    rows(stage, "UPDATE vault.retention_state SET swept_xact = pg_current_xact_id()")
-    for whom in people:
-        rows(stage, "INSERT INTO vault.ended (at, subject_id, record_id, audit_id) VALUES (clock_timestamp() - interval '2 hours', %s, gen_random_uuid(), 1)", whom)  # fmt: skip
+    stays, whole, early = (job.someone() for _ in range(3))
+    job.plant("demo", NOW, None, stays)
+    empty, swept = "SELECT vault.end_empty(%s, %s)", "SELECT swept_xact::text::bigint FROM vault.retention_state"
+    rows(stage, "SET LOCAL session_replication_role = replica")
+    rows(stage, "DELETE FROM vault.ended")
+    rows(stage, "SET LOCAL session_replication_role = origin")
+    rows(stage, "UPDATE vault.retention_state SET swept_xact = '100'")
+    for whom, number, transaction in (
+        *((one, uuid4(), 100) for one in (*people, stays)),
+        (whole, None, 100),
+        (early, uuid4(), 99),
+    ):
+        rows(stage, "INSERT INTO vault.ended (at, subject_id, record_id, audit_id, xact) VALUES (clock_timestamp() - interval '2 hours', %s, %s, 1, %s::text::xid8)", whom, number, transaction)  # fmt: skip
     last = stage.last()
     assert job.call(empty, job.secret, 2) == [(2,)]
     assert [(row[0], row[5], row[8]) for row in stage.entries(last)] == [(ERASE, whom, 0) for whom in sorted(people)[:2]]
     assert rows(stage, "SELECT DISTINCT records FROM vault.tombstone WHERE subject_id = ANY (%s)", people) == [(0,)]
+    assert rows(stage, swept) == [(100,)], "one of them waits"
     assert job.call(empty, job.secret, 100) == [(1,)]
     assert [stage.value("SELECT state FROM vault.subject WHERE subject_id = %s", whom) for whom in people] == ["erased"] * 3
+    assert rows(stage, swept)[0][0] > 100
     assert job.call(empty, job.secret, 100) == [(0,)]
+    assert [stage.value("SELECT state FROM vault.subject WHERE subject_id = %s", whom) for whom in (stays, whole, early)] == ["active"] * 3  # fmt: skip
 
 
 def test_jobs_that_are_over_and_old_reports_go_and_no_others(job: Job) -> None:

@@ -338,6 +338,14 @@ def test_an_epoch_ends_when_nothing_is_left_for_it(stage: Stage, rounds: Rounds)
     assert settle(rounds) == 0
 
 
+def test_an_epoch_waits_for_its_own_look_ups(stage: Stage, rounds: Rounds) -> None:
+    ground = rounds.ground("keeper").epochs(_1="retiring", _2="active")
+    person = ground.record(2, (1, 1, digest(1)))
+    assert [settle(rounds) for _ in range(5)] == [0] * 5
+    ground.look_up(person, (1, 2, digest(2)))
+    assert settled(rounds) == 1
+
+
 def test_each_keeper_ends_its_own_epochs(stage: Stage, rounds: Rounds) -> None:
     mine, theirs = (rounds.ground(door).epochs(_1="retiring", _2="emptied", _3="active") for door in ("keeper", "timpani"))
     kept = rounds.ground().kept("keeper", "seal").kept("keeper", policy=-1).epochs(_1="retiring", _2="emptied")
