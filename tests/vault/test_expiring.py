@@ -144,6 +144,15 @@ def test_who_cannot_be_found_any_more_loses_the_sign_in_when_something_ended(job
     assert rows(job.stage, "SELECT 1 FROM vault.record WHERE record_id = %s", kept[1]), "no rule lets the job end it"
 
 
+def test_a_tombstone_counts_the_records_that_ended(job: Job) -> None:
+    whom, _ = job.plant("demo", OLD)
+    other, _ = job.plant("demo", OLD)
+    for subject, number in ((whom, uuid4()), (whom, None), (other, uuid4())):
+        rows(job.stage, "INSERT INTO vault.ended (subject_id, record_id, audit_id) VALUES (%s, %s, 1)", subject, number)
+    assert len(job.expire()) == 2
+    assert rows(job.stage, "SELECT records FROM vault.tombstone WHERE subject_id = ANY (%s)", [whom, other]) == [(2,), (2,)]
+
+
 def test_people_without_a_record_are_looked_for_once_and_in_pages(job: Job) -> None:
     stage, people = job.stage, [job.someone() for _ in range(3)]
     stays, whole, early = (job.someone() for _ in range(3))
