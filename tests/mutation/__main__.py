@@ -87,8 +87,8 @@ SERVED = {
     "armonika.trust.vault.vault": CALLS,
     "armonika.trust.vault.asynchronous": CALLS,
     "armonika.trust.vault.retention": "tests/vault/test_retention.py",
-    "armonika.trust.vault.second_factor": "tests/vault/test_second_factor.py",
-    "armonika.trust.vault.staff": "tests/vault/test_second_factor.py",
+    "armonika.trust.vault.second_factor": "tests/vault/test_second_factor_calls.py tests/vault/test_second_factor.py",
+    "armonika.trust.vault.staff": "tests/vault/test_second_factor_calls.py tests/vault/test_second_factor.py",
     "armonika.trust.vault.keeper": "tests/vault/test_keeper.py tests/vault/test_sweep.py",
     "armonika.trust.keys.provision": "tests/vault/test_provision.py tests/vault/test_policy_versions.py",
 }

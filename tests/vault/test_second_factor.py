@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import threading
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
-from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -17,7 +15,7 @@ from armonika.flows import second_factor as flow
 from armonika.rules import one_time_code
 from armonika.trust import crypto
 from armonika.trust.vault import second_factor as factor
-from armonika.trust.vault import secret_hash, staff
+from armonika.trust.vault import secret_hash
 from armonika.trust.vault.errors import Forbidden, Refused, SessionEnded, Throttled, Undeclared, VaultError, VersionConflict
 from armonika.trust.vault.types import NewRecord
 from tests.doors import Doors
@@ -452,29 +450,3 @@ def test_a_review_is_of_exactly_the_list_that_was_shown_by_whom_the_policy_names
     assert timedelta(0) <= datetime.now(UTC) - reviewed < timedelta(minutes=5)
     with doors.admin() as connection, pytest.raises(psycopg.Error, match="never changed"):
         connection.execute("UPDATE vault.access_review SET at = clock_timestamp()")
-
-
-def test_what_is_stored_is_derived_as_ever() -> None:
-    """The database compares hashes of these: with another derivation nobody could prove a factor or use a code that they have."""
-    vault: Any = SimpleNamespace(_credentials=SimpleNamespace(pepper=bytes(range(32))))
-    actor, key = UUID(int=7), b"k" * 20
-    assert factor._proof(vault, actor, key).hex() == "c3b79c0a1d6ff1cd29a87e10438f0ce488887af6ed7f010f3119219c8d88857c"
-    assert (
-        factor._recovery_proof(vault, actor, "ABCD-EFGH").hex()
-        == "712b4aca965317138f401a9044d452d2e050dff8dd4b36ec2b3f39aa659251e5"
-    )
-    assert factor.candidate(vault, "secret").hex() == "9999fe4ed8fa2081a3274a44fc17143a9e562ce8"
-
-
-@pytest.mark.parametrize("wait", [0.25, 1.0, 40.5])
-def test_whoever_must_wait_hears_how_long(wait: float) -> None:
-    vault: Any = SimpleNamespace(_store=SimpleNamespace(rows=lambda *_: [(wait, 1)]))
-    with pytest.raises(Throttled) as throttled:
-        factor.prove(vault, secret_hash("s"), uuid4(), "123456", 600)
-    assert throttled.value.retry_after == wait
-
-
-def test_a_list_without_accounts_is_empty() -> None:
-    catalogue = SimpleNamespace(purpose=lambda _: 1, reason=lambda _: 1)
-    vault: Any = SimpleNamespace(catalogue=catalogue, _store=SimpleNamespace(value=lambda *_: 1, rows=lambda *_: []))
-    assert staff.accounts(vault, secret_hash("s")) == staff.AccessList([], b"", None)
