@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 from armonika.trust.vault import codec
 from armonika.trust.vault.types import NewRecord
 from tests.vault.stage import CORRECT, READ, Stage
-from tests.vault.test_erase_races import waiting_for
 from tests.vault.undone import record
 from tests.vault.words import (
     Correction,
@@ -191,31 +189,3 @@ def test_a_record_grows_with_a_field_that_was_left_out(stage: Stage) -> None:
     (read,) = api.read(token, made.subject, "account", ["name", "phone"], "provide", "integration", record=made.record)
     assert read.values == {"name": "M", "phone": "7"}
     assert Correction(stage, made, secret, name="O")(ordinals=[[1]]) == "AR422"
-
-
-def test_corrections_of_two_fields_at_once_keep_both(stage: Stage) -> None:
-    stage.allow(CORRECT)
-    made, secret = stage.person(), stage.session()
-    one, other = (Correction(stage, made, secret, **{name: "M"}).words for name in ("name", "phone"))
-    with stage.doors.raw() as first, ThreadPoolExecutor(1) as pool:
-        with first.cursor(binary=True) as cursor:
-            cursor.execute(codec.percent(codec.CORRECT).encode(), one)
-        second = pool.submit(stage.rows, "api", codec.CORRECT, *other)
-        waiting_for(stage.doors, 1)
-        first.commit()
-        second.result(10)
-    (read,) = stage.doors.api.read(stage.doors.token, made.subject, "account", ["name", "phone"], "provide", "integration")
-    assert read.values == {"name": "M", "phone": "M"}
-
-
-def test_a_correction_does_not_come_in_behind_a_restriction(stage: Stage) -> None:
-    stage.allow(CORRECT)
-    made, secret, api = stage.person(), stage.session(), stage.doors.api.catalogue
-    words = Correction(stage, made, secret, name="M").words
-    with stage.doors.raw() as first, ThreadPoolExecutor(1) as pool:
-        given = (stage.doors.token, api.purpose("provide"), api.reason("integration"), made.subject)
-        first.execute("SELECT vault.restrict(%s, %s::smallint, %s::smallint, NULL, %s, true)", given)
-        late = pool.submit(stage.refused, "api", codec.CORRECT, *words)
-        waiting_for(stage.doors, 1)
-        first.commit()
-        assert late.result(10) == "AR423"

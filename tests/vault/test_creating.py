@@ -109,25 +109,6 @@ def test_a_record_more_of_somebody_known(stage: Stage) -> None:
     assert denied(stage, "api", codec.CREATE, creation(stage, secret, account(new_subject=made.subject))) == "AR409"
 
 
-def test_a_record_more_makes_no_organisation(stage: Stage) -> None:
-    stage.allow(CREATE)
-    known, org = account(subject=stage.person().subject, kind=None, org=None), uuid4()
-    assert create(stage, creation(stage, stage.session(), known, orgs=[org]))
-    assert stage.value("SELECT count(*) FROM vault.organisation WHERE org_id = %s", org) == 0
-
-
-def test_a_creation_waits_for_nobody_but_its_own_people(stage: Stage) -> None:
-    stage.allow(CREATE)
-    mine, other, secret = stage.person(), stage.person(), stage.session()
-    words = creation(stage, secret, account(subject=mine.subject, kind=None, org=None))
-    stage.rows("api", "SELECT set_config('lock_timeout', '500ms', false)")
-    with stage.doors.admin() as holder:
-        for held, said in ((other, ""), (mine, "55P03")):
-            with holder.transaction(force_rollback=True):
-                holder.execute("SELECT FROM vault.subject WHERE subject_id = %s FOR UPDATE", (held.subject,))
-                assert denied(stage, "api", codec.CREATE, words) == said
-
-
 CREATIONS: list[tuple[str, Callable[[Stage, list[Any]], object], str]] = [
     ("secret", lambda stage, words: b"n" * 32, "AR401"), ("reason", lambda stage, words: stage.rights, "AR422"), ("ref", lambda stage, words: "case 1", "AR422"),
     ("purpose", lambda stage, words: stage.legal, "AR422"), ("datasets", lambda stage, words: [999], "AR422"), ("datasets", lambda stage, words: [998], "AR422"), ("masks", lambda stage, words: [0], "AR422"),

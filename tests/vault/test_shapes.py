@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -172,3 +173,10 @@ def test_a_wrapped_key_is_no_more_than_a_key(stage: Stage) -> None:
     for size, said in ((4097, SHAPE), (4096, "")):
         words = creation(stage, stage.session(), wrapped=[crypto.random_bytes(size)])
         assert denied(stage, "api", codec.CREATE, words) == said
+
+
+def test_a_record_more_makes_no_organisation(stage: Stage) -> None:
+    stage.allow(CREATE)
+    known, org = account(subject=stage.person().subject, kind=None, org=None), uuid4()
+    assert create(stage, creation(stage, stage.session(), known, orgs=[org]))
+    assert stage.value("SELECT count(*) FROM vault.organisation WHERE org_id = %s", org) == 0
