@@ -150,6 +150,15 @@ def test_progress_counts_each_dataset_by_its_own_beginning(job: Job) -> None:
     }
 
 
+def test_an_event_is_nothing_to_a_period_that_begins_with_the_recording(job: Job) -> None:
+    name = job.stage.value(
+        "SELECT s.name FROM vault.declared_retention d JOIN vault.dataset s ON s.id = d.dataset WHERE d.policy_id = %s AND d.starts = 'recording' ORDER BY 1 LIMIT 1", job.stage.policy
+    )  # fmt: skip
+    before = job.progress()[name][1]
+    job.plant(name, OLD, YOUNG)
+    assert job.progress()[name][1] == before + 1
+
+
 def test_progress_counts_to_the_microsecond(job: Job) -> None:
     for days in (0, 1):
         for before in (0, 1):
