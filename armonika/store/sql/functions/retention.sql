@@ -159,11 +159,11 @@ BEGIN
     PERFORM vault.check_clock(st.ran_at, here);
     what := 'challenges';
     DELETE FROM vault.challenge x WHERE x.token_hash IN (SELECT c.token_hash FROM vault.challenge c
-        WHERE c.used_at < here - interval '1 day' OR c.expires_at < here - interval '1 day' LIMIT most FOR UPDATE SKIP LOCKED);
+        WHERE least(c.used_at, c.expires_at) < here - interval '1 day' LIMIT most FOR UPDATE SKIP LOCKED);
     GET DIAGNOSTICS gone = ROW_COUNT; RETURN NEXT;
     what := 'sessions';
     DELETE FROM vault.session x WHERE x.secret_hash IN (SELECT c.secret_hash FROM vault.session c
-        WHERE c.kind <> 'service' AND (c.revoked_at < here - interval '1 day' OR c.expires_at < here - interval '1 day') LIMIT most FOR UPDATE SKIP LOCKED);
+        WHERE c.kind <> 'service' AND least(c.revoked_at, c.expires_at) < here - interval '1 day' LIMIT most FOR UPDATE SKIP LOCKED);
     GET DIAGNOSTICS gone = ROW_COUNT; RETURN NEXT;
     what := 'throttles';
     DELETE FROM vault.throttle x WHERE x.key IN (SELECT t.key FROM vault.throttle t WHERE t.tat < here - interval '1 day' LIMIT most FOR UPDATE SKIP LOCKED);
