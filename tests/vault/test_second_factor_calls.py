@@ -8,12 +8,12 @@ from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 
-from armonika.flows import second_factor as flow
 from armonika.trust.vault import second_factor as factor
 from armonika.trust.vault import secret_hash, staff
-from armonika.trust.vault.errors import KeyUnavailable, Refused, SessionEnded, Throttled, VaultError
+from armonika.trust.vault.errors import KeyUnavailable, Refused, SessionEnded, Throttled, Unavailable
 from tests.doors import Doors
 from tests.staff import appoint, code
 
@@ -76,9 +76,9 @@ def test_a_session_whose_tries_are_over_hears_so() -> None:
 
 
 def test_an_enrolment_that_the_database_refuses_is_none(doors: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A password grew too old between the look and the enrolment."""
+    """A password grew too old between the look and the enrolment, or the connection is gone."""
     agent = appoint(doors.console, doors.server.admin_dsn)  # type: ignore[attr-defined]
-    session, actor = agent.pending()
+    session, _ = agent.pending()
     now = factor.standing(doors.console, secret_hash(session))
     with doors.admin() as admin:
         admin.execute(
@@ -86,7 +86,15 @@ def test_an_enrolment_that_the_database_refuses_is_none(doors: Doors, monkeypatc
         )
     key = factor.candidate(doors.console, session)
     monkeypatch.setattr(factor, "standing", lambda *_: replace(now, may_enrol=True))
-    with pytest.raises(VaultError):
-        flow.enrol(doors.console, session, actor, code(key, now.step))
+    words = (doors.console, secret_hash(session), agent.subject, key, code(key, now.step), factor.new_recovery_codes(), 600)
+    with pytest.raises(Refused):
+        factor.enrol(*words)
+
+    def lost() -> None:
+        raise psycopg.OperationalError
+
+    monkeypatch.setattr(doors.console._store, "connection", lost)
+    with pytest.raises(Unavailable):
+        factor.enrol(*words)
     with doors.admin() as admin:
         assert not admin.execute("SELECT FROM vault.second_factor WHERE subject_id = %s", (agent.subject,)).fetchall()
