@@ -87,8 +87,8 @@ SERVED = {
     "armonika.trust.vault.vault": CALLS,
     "armonika.trust.vault.asynchronous": CALLS,
     "armonika.trust.vault.retention": "tests/vault/test_retention.py",
-    "armonika.trust.vault.second_factor": "tests/vault/test_second_factor.py",
-    "armonika.trust.vault.staff": "tests/vault/test_second_factor.py",
+    "armonika.trust.vault.second_factor": "tests/vault/test_second_factor_calls.py tests/vault/test_second_factor.py",
+    "armonika.trust.vault.staff": "tests/vault/test_second_factor_calls.py tests/vault/test_second_factor.py",
     "armonika.trust.vault.keeper": "tests/vault/test_keeper.py tests/vault/test_sweep.py",
     "armonika.trust.keys.provision": "tests/vault/test_provision.py tests/vault/test_policy_versions.py",
 }
@@ -142,13 +142,13 @@ def noticed(name: str, path: Path, mutant: Mutant, tests: str, plugin: Shared | 
     return "timeout"
 
 
-def measure(name: str, tests: str, every: int, plugin: Shared | None) -> dict[str, object]:
-    """Every mutant of one module."""
+def measure(name: str, tests: str, every: int, first: int, plugin: Shared | None) -> dict[str, object]:
+    """Each `every`-th mutant of one module from number `first` on."""
     path = CHECKOUT / (name.replace(".", "/") + ".py")
     counts = {"killed": 0, "survived": 0, "timeout": 0}
     survivors = []
     for number, mutant in enumerate(mutants(path.read_text())):
-        if number % every:
+        if number % every != first:
             continue
         outcome = noticed(name, path, mutant, tests, plugin)
         counts[outcome] += 1
@@ -167,15 +167,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="tests.mutation")
     parser.add_argument("modules", nargs="*", help="such as armonika.trust.audit.tree; all when none is named")
     parser.add_argument("--every", type=int, default=1, help="only each n-th mutant")
+    parser.add_argument("--from", dest="first", type=int, default=0, help="of these the one that is the first, from 0")
     arguments = parser.parse_args()
+    if not 0 <= arguments.first < arguments.every:
+        parser.error("--from is less than --every")
     wanted = arguments.modules or [*TARGETS, *SERVED]
     os.chdir(CHECKOUT)
     # The plug-ins of the whole suite would take longer than the tests.
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    found = [measure(name, TARGETS[name], arguments.every, None) for name in wanted if name in TARGETS]
+    found = [measure(name, TARGETS[name], arguments.every, arguments.first, None) for name in wanted if name in TARGETS]
     if any(name in SERVED for name in wanted):
         with place() as where:
-            found += [measure(name, SERVED[name], arguments.every, Shared(where)) for name in wanted if name in SERVED]
+            found += [
+                measure(name, SERVED[name], arguments.every, arguments.first, Shared(where)) for name in wanted if name in SERVED
+            ]
     (CHECKOUT / "build").mkdir(exist_ok=True)
     (CHECKOUT / "build" / "mutants.json").write_text(json.dumps(found, indent=1))
     return 0 if all(float(str(one["share"])) >= 0.95 for one in found) else 1

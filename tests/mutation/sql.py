@@ -1,4 +1,4 @@
-"""`python -m tests.mutation.sql [FUNCTION…] [--every N]`: how many careless changes of the SQL functions the vault's tests notice. Writes build/mutants-sql.json.
+"""`python -m tests.mutation.sql [FUNCTION…] [--every N [--from K]]`: how many careless changes of the SQL functions the vault's tests notice. Writes build/mutants-sql.json.
 
 Each changed function is installed into a copy of a database (CREATE OR REPLACE) and tried by tests that act as a door's own role. A change that the
 server does not take, or that every call refuses at once, counts as noticed.
@@ -35,10 +35,10 @@ CLAUSES = [
 ]
 # The server of a run is faster than it may be (`fsync`), so that the other rules of the catalogue do not hold there.
 FILES = {
-    "actor": "asking creating correcting listing old_views sessions", "ask": "asking finding", "take": "taking asking finding", "create": "creating shapes",
-    "correct": "correcting shapes", "erase": "erasing listing sweep", "describe": "listing untraced_lists", "session": "sessions letters sign_in_races", "challenge": "letters",
-    "staff": "staff_calls appointments untraced_lists letters", "epoch": "epochs checked_epochs rotating creating shapes correcting finding", "second_factor": "second_factor_rows second_factor",
-    "retention": "expiring retention", "seal": "sealed_rows", "ended": "ended_rows imported_entries", "event": "replayed_events events kept_by_law", "policy": "installing administering",
+    "actor": "asking acting creating correcting listing old_views sessions", "ask": "asking finding", "take": "taking round_trips asking finding", "create": "creating shapes writes_at_once erase_races",
+    "correct": "correcting shapes writes_at_once", "erase": "erasing listing sweep", "describe": "listing untraced_lists", "session": "sessions letters sign_in_races", "challenge": "letters",
+    "staff": "staff_calls appointments untraced_lists letters", "epoch": "epochs checked_epochs rotating rotation_locks creating shapes correcting finding", "second_factor": "second_factor_rows second_factor",
+    "retention": "expiring settled_ends retention", "seal": "sealed_rows", "ended": "ended_rows imported_entries", "event": "replayed_events events kept_by_law", "policy": "installing administering",
 }  # fmt: skip
 
 
@@ -106,21 +106,21 @@ def tried(where: Place, change: Change, tests: list[str]) -> bool:
         )
 
 
-def measure(where: Place, stem: str, wanted: list[str], every: int) -> dict[str, object]:
-    """Every mutant of one file."""
+def measure(where: Place, stem: str, wanted: list[str], every: int, first: int) -> dict[str, object]:
+    """Each `every`-th mutant of one file from number `first` on."""
     path, counts, survivors = FOLDER / f"{stem}.sql", [0, 0], []
     tests = _tests(stem)
     for name, line, text in functions(path.read_text()):
         if wanted and name not in wanted and stem not in wanted:
             continue
         for number, change in enumerate(changes(name, line, text)):
-            if number % every:
+            if number % every != first:
                 continue
             counts[0] += 1
             if tried(where, change, tests):
                 counts[1] += 1
                 continue
-            survivors.append(f"{stem}.sql:{change.line} {name}: {change.what}")
+            survivors.append(f"{stem}.sql:{change.line} {name} {number}: {change.what}")
             print(f"    {survivors[-1]}", flush=True)
     share = counts[1] / counts[0] if counts[0] else 1.0
     print(f"{stem:<12} {counts[0]:>5} mutants, {share:7.1%} noticed", flush=True)
@@ -136,7 +136,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="tests.mutation.sql")
     parser.add_argument("names", nargs="*", help="files or functions, such as ask; all when none is named")
     parser.add_argument("--every", type=int, default=1, help="only each n-th mutant")
+    parser.add_argument("--from", dest="first", type=int, default=0, help="of these the one that is the first, from 0")
     arguments = parser.parse_args()
+    if not 0 <= arguments.first < arguments.every:
+        parser.error("--from is less than --every")
     os.chdir(CHECKOUT)
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     with place() as where:
@@ -144,7 +147,7 @@ def main() -> int:
         for tests in [CLAUSES, *(_tests(stem) for stem in stems)]:
             with copied(where) as copy:
                 assert not noticed(copy, tests), f"{tests} must pass before anything is changed"
-        found = [measure(where, stem, arguments.names, arguments.every) for stem in stems]
+        found = [measure(where, stem, arguments.names, arguments.every, arguments.first) for stem in stems]
     (CHECKOUT / "build").mkdir(exist_ok=True)
     (CHECKOUT / "build" / "mutants-sql.json").write_text(json.dumps(found, indent=1))
     return 0 if all(float(str(one["share"])) >= 0.95 for one in found) else 1

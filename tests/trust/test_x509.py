@@ -33,9 +33,15 @@ def test_an_authority_is_its_secret() -> None:
         one.verify_directly_issued_by(other)
     basic = one.extensions.get_extension_for_class(x509.BasicConstraints)
     assert (basic.critical, basic.value.ca, basic.value.path_length) == (True, True, 0)
+    assert one.extensions.get_extension_for_class(x509.KeyUsage).critical
     usage = one.extensions.get_extension_for_class(x509.KeyUsage).value
     assert (usage.key_cert_sign, usage.crl_sign, usage.digital_signature, usage.key_agreement) == (True, True, False, False)
+    # RFC 5280, 4.2.1.2: whoever does not know the identifier of a key may pass over it.
+    assert not one.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).critical
     assert "\\x01" not in repr(FIRST)
+    now = datetime.now(UTC)
+    assert abs(now - one.not_valid_before_utc - timedelta(days=1)) < timedelta(minutes=1), "by a clock that is late, too"
+    assert abs(one.not_valid_after_utc - now - timedelta(days=3650)) < timedelta(minutes=1)
 
 
 def test_the_key_is_pinned() -> None:
@@ -57,6 +63,11 @@ def test_a_certificate_is_of_one_name_one_use_and_one_time(server: bool, client:
     basic = made.extensions.get_extension_for_class(x509.BasicConstraints)
     assert basic.critical
     assert not basic.value.ca
+    # RFC 5280, 4.2.1.1, 4.2.1.3 and 4.2.1.6.
+    kinds = (x509.KeyUsage, x509.ExtendedKeyUsage, x509.SubjectAlternativeName, x509.AuthorityKeyIdentifier)
+    assert [made.extensions.get_extension_for_class(kind).critical for kind in kinds] == [True, False, False, False]
+    usage = made.extensions.get_extension_for_class(x509.KeyUsage).value
+    assert (usage.digital_signature, usage.key_cert_sign, usage.crl_sign, usage.key_encipherment) == (True, False, False, False)
     now = datetime.now(UTC)
     assert abs(made.not_valid_after_utc - now - timedelta(days=30)) < timedelta(minutes=1)
     assert timedelta(minutes=59) < now - made.not_valid_before_utc < timedelta(minutes=61)

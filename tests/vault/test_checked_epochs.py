@@ -39,3 +39,20 @@ def test_a_door_writes_under_the_epoch_of_the_datasets_own_compartment(stage: St
         words = (stage.policy, datasets, epochs, items, [1] * len(items), given)
         with undone(stage):
             assert refused(stage, check, *words) == said, words
+
+
+def test_a_search_looks_under_every_epoch_of_its_own_compartment(stage: Stage, rounds: Rounds) -> None:
+    ground = rounds.ground().epochs(_1="retiring", _2="active", _3="retired", _4="emptied")
+    suspended = rounds.ground().epochs(_7="suspended")
+    check = "SELECT vault.check_search(%s::smallint, %s::int[])"
+    for said, of, given in (
+        ("", ground, [1, 2]),
+        ("", ground, [2, 1, 3]),
+        ("AR428", ground, [2]),
+        ("AR428", ground, [1, 3, 4]),
+        ("AR428", ground, []),
+        ("", suspended, [7]),
+        ("AR428", suspended, [1, 2]),
+    ):
+        with undone(stage):
+            assert refused(stage, check, of.dataset, given) == said, given

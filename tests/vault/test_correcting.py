@@ -181,6 +181,9 @@ def test_a_record_grows_with_a_field_that_was_left_out(stage: Stage) -> None:
     assert Correction(stage, made, secret, phone="7")() == ""
     widths = "SELECT cardinality(versions), cardinality(ciphertexts), cardinality(origins), cardinality(events) FROM vault.record WHERE record_id = %s"
     assert stage.admin.execute(widths.encode(), (made.record,)).fetchone() == (4, 4, 4, 4)
+    grown = stage.admin.execute("SELECT origins, events FROM vault.record WHERE record_id = %s", (made.record,)).fetchone()
+    assert grown is not None
+    assert (grown[0], grown[1][1:]) == ([2, 3, 3, 3], [stage.last()] * 3), "what is between is as new as the field"
     assert Correction(stage, made, secret, name="M")() == ""
     assert stage.admin.execute(widths.encode(), (made.record,)).fetchone() == (4, 4, 4, 4)
     (read,) = api.read(token, made.subject, "account", ["name", "phone"], "provide", "integration", record=made.record)

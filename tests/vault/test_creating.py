@@ -89,6 +89,7 @@ def test_a_creation_leaves_each_part_in_its_place(stage: Stage) -> None:
 def test_a_record_more_of_somebody_known(stage: Stage) -> None:
     stage.allow(CREATE)
     made, secret = stage.person(), stage.session()
+    stage.person(state="restricted")
     org = stage.value("SELECT org_id FROM vault.subject WHERE subject_id = %s", made.subject)
     again = account(subject=made.subject, kind=None, org=None)
     assert create(stage, creation(stage, secret, again))

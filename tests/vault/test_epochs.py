@@ -52,7 +52,7 @@ def test_the_first_epoch_is_made_known_once(stage: Stage, rounds: Rounds) -> Non
 
 
 def test_one_epoch_is_written_and_the_one_before_retires(stage: Stage, rounds: Rounds) -> None:
-    other, ground = rounds.ground().epochs(_1="active"), rounds.ground().epochs(_1="retired", _2="emptied", _3="active")
+    other, ground = rounds.ground().epochs(_12="active"), rounds.ground().epochs(_1="retired", _2="emptied", _3="active")
     last, aged = (
         stage.last(),
         "SELECT count(*) FROM vault.epoch WHERE compartment = %s AND changed_at > %s AND changed_xact > %s::xid8",
@@ -69,7 +69,7 @@ def test_one_epoch_is_written_and_the_one_before_retires(stage: Stage, rounds: R
     assert done(ground, "activate_epoch", 5, "no such compartment") is False
     assert refusal(ground, "activate_epoch", 3) == "AR409", "a later epoch was active already"
     assert ground.states() == {1: "retired", 2: "emptied", 3: "retiring", 4: "active"}
-    assert (stage.entries(last), other.states()) == ([], {1: "active"})
+    assert (stage.entries(last), other.states()) == ([], {12: "active"})
     # What was prepared beside a suspended one, and a suspended one that is written again.
     assert done(ground, "suspend_epoch", 4) is True
     assert done(ground, "activate_epoch", 4) is True
@@ -88,7 +88,15 @@ def test_a_rotation_counts_what_each_keeper_has_to_move(stage: Stage, rounds: Ro
         rounds.ground().kept("keeper", "seal").epochs(_1="retiring"),
         rounds.ground().kept("keeper", policy=-1).epochs(_1="retiring"),
     )
-    for one, epoch, count in ((ground, 1, 3), (ground, 2, 2), (traffic, 2, 1), (traffic, 1, 4), (sealed, 1, 2), (former, 1, 2)):
+    for one, epoch, count in (
+        (ground, 1, 3),
+        (ground, 2, 2),
+        (traffic, 2, 1),
+        (traffic, 1, 4),
+        (traffic, 3, 2),
+        (sealed, 1, 2),
+        (former, 1, 2),
+    ):
         one.people(count, epoch)
     person = ground.record(2)
     for door in KEEPERS:
@@ -121,6 +129,7 @@ def test_a_destruction_is_written_down_when_nothing_is_left(stage: Stage, rounds
         rounds.ground().epochs(_1="active", _7="retiring"),
     )
     person = ground.record(1)
+    ground.record(3)
     other.record(1)
     last = stage.last()
     for number in (1, 2, 3):

@@ -3,60 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 
+from tests.vault.job import NOW, OLD, YOUNG, Job, edge
 from tests.vault.stage import ERASE, Stage
-from tests.vault.undone import record, rows, undone
-
-EXPIRE = "SELECT record FROM vault.expire(%s, %s)"
-OLD, YOUNG, NOW = "clock_timestamp() - interval '7000 days'", "clock_timestamp() - interval '1 day'", "clock_timestamp()"
-
-
-class Job:
-    """The job's own role, over datasets that begin with what is planted here; nothing is left of it."""
-
-    def __init__(self, stage: Stage) -> None:
-        self.stage = stage
-        self.secret = stage.session("retention", "service")
-        rows(stage, "SELECT vault.confirm_clock()")
-        rows(stage, "DELETE FROM vault.retention")
-        rows(stage, "SET LOCAL session_replication_role = replica")
-        rows(stage, "UPDATE vault.record SET created_at = clock_timestamp()")
-        rows(stage, "SET LOCAL session_replication_role = origin")
-        for name in ("account", "demo"):
-            stage.allow(ERASE, fields=0, purpose=stage.legal, dataset=self.dataset(name))
-
-    def dataset(self, name: str) -> int:
-        return int(self.stage.value("SELECT id FROM vault.dataset WHERE name = %s", name))
-
-    def plant(self, name: str, created: str, began: str | None = None, whom: UUID | None = None) -> tuple[UUID, UUID]:
-        whom = whom or self.someone()
-        number = record(self.stage, whom, self.dataset(name), created)
-        if began:
-            rows(self.stage, f"INSERT INTO vault.retention VALUES (%s, %s, %s, {began}, 1)", whom, number, self.dataset(name))
-        return whom, number
-
-    def someone(self) -> UUID:
-        whom = uuid4()
-        rows(self.stage, "INSERT INTO vault.subject (subject_id, kind) VALUES (%s, 'test')", whom)
-        self.stage.session(actor=whom, kind="session")
-        return whom
-
-    def call(self, statement: str, *given: object) -> list[tuple[Any, ...]]:
-        return rows(self.stage, statement, *given, door="retention")
-
-    def expire(self, most: int = 100) -> list[UUID]:
-        return [number for (number,) in self.call(EXPIRE, self.secret, most)]
-
-    def signed_in(self, whom: UUID) -> bool:
-        return bool(self.stage.value("SELECT count(*) FROM vault.session WHERE actor = %s", whom))
-
-    def progress(self) -> dict[str, tuple[Any, ...]]:
-        found = self.call("SELECT dataset, class, due, overdue FROM vault.retention_progress()")
-        return {name: more for name, *more in found}  # type: ignore[misc]
+from tests.vault.undone import record, refused, rows, undone
 
 
 @pytest.fixture
@@ -74,13 +27,48 @@ def test_a_page_takes_those_that_have_waited_longest(job: Job) -> None:
     assert job.expire(2) == []
 
 
+@pytest.mark.parametrize(
+    ("starts", "recorded", "event", "began"),
+    [("recording", 1, 2, 1), ("event", 1, 2, 2), ("event", 1, None, None), ("latest-event", 1, 2, 2), ("latest-event", 2, 1, 2), ("latest-event", 1, None, 1)],
+)  # fmt: skip
+def test_when_a_period_begins(job: Job, starts: str, recorded: int, event: int | None, began: int | None) -> None:
+    """What the job asks again while it holds the person: an event may have come since the page was chosen."""
+    call = "SELECT extract(epoch FROM vault.period_began(%s, to_timestamp(%s), to_timestamp(%s::int)))::int"
+    assert rows(job.stage, call, starts, recorded, event) == [(began,)]
+
+
 def test_what_an_event_keeps_takes_no_place_in_a_page(job: Job) -> None:
     due = "SELECT subject, record FROM vault.due(%s, clock_timestamp(), 100)"
     kept, gone = job.plant("demo", OLD, YOUNG), job.plant("demo", OLD, OLD)
     plain, waiting, over = job.plant("demo", OLD), job.plant("account", OLD), job.plant("account", OLD, OLD)
+    last, first = job.plant("demo", OLD, edge("demo")), job.plant("demo", OLD, edge("demo", before=1))
+    recent, exact, young = (
+        job.plant("demo", "clock_timestamp() - interval '30 days'"),
+        job.plant("demo", edge("demo")),
+        job.plant("account", OLD, YOUNG),
+    )
+    ended, begun = job.plant("account", OLD, edge("account", before=1)), job.plant("account", OLD, edge("account"))
     found = rows(job.stage, due, job.stage.policy)
-    assert set(found) & {kept, gone, plain, waiting, over} == {gone, plain, over}
-    assert set(job.expire()) == {gone[1], plain[1], over[1]}
+    assert set(found) & {kept, gone, plain, waiting, over, last, first, recent, exact, young, ended, begun} == {
+        gone,
+        plain,
+        over,
+        first,
+        ended,
+    }
+    assert set(job.expire()) == {gone[1], plain[1], over[1], first[1], ended[1]}
+
+
+def test_an_event_keeps_its_own_record_alone(job: Job) -> None:
+    """Neither another record of the person, nor one of the same number of somebody else."""
+    whom, other = job.someone(), job.someone()
+    kept, gone = job.plant("demo", OLD, YOUNG, whom), job.plant("demo", OLD, None, whom)
+    twin = record(job.stage, other, job.dataset("demo"), NOW, gone[1])
+    rows(job.stage, f"INSERT INTO vault.retention VALUES (%s, %s, %s, {YOUNG}, 1)", other, twin, job.dataset("demo"))
+    before = job.progress()["demo"]
+    assert job.expire() == [gone[1]]
+    assert rows(job.stage, "SELECT subject_id FROM vault.record WHERE record_id = ANY (%s) ORDER BY created_at", [kept[1], twin]) == [(whom,), (other,)]  # fmt: skip
+    assert (before[1:], job.progress()["demo"][1:]) == ([1, 1], [0, 0])
 
 
 def test_who_cannot_be_found_any_more_loses_the_sign_in_when_something_ended(job: Job) -> None:
@@ -96,19 +84,40 @@ def test_who_cannot_be_found_any_more_loses_the_sign_in_when_something_ended(job
     assert rows(job.stage, "SELECT 1 FROM vault.record WHERE record_id = %s", kept[1]), "no rule lets the job end it"
 
 
+def test_a_tombstone_counts_the_records_that_ended(job: Job) -> None:
+    whom, _ = job.plant("demo", OLD)
+    other, _ = job.plant("demo", OLD)
+    for subject, number in ((whom, uuid4()), (whom, None), (other, uuid4())):
+        rows(job.stage, "INSERT INTO vault.ended (subject_id, record_id, audit_id) VALUES (%s, %s, 1)", subject, number)
+    assert len(job.expire()) == 2
+    assert rows(job.stage, "SELECT records FROM vault.tombstone WHERE subject_id = ANY (%s)", [whom, other]) == [(2,), (2,)]
+
+
 def test_people_without_a_record_are_looked_for_once_and_in_pages(job: Job) -> None:
     stage, people = job.stage, [job.someone() for _ in range(3)]
-    empty = "SELECT vault.end_empty(%s, %s)"
-    rows(stage, "UPDATE vault.retention_state SET swept_xact = pg_current_xact_id()")
-    for whom in people:
-        rows(stage, "INSERT INTO vault.ended (at, subject_id, record_id, audit_id) VALUES (clock_timestamp() - interval '2 hours', %s, gen_random_uuid(), 1)", whom)  # fmt: skip
+    stays, whole, early = (job.someone() for _ in range(3))
+    job.plant("demo", NOW, None, stays)
+    empty, swept = "SELECT vault.end_empty(%s, %s)", "SELECT swept_xact::text::bigint FROM vault.retention_state"
+    rows(stage, "SET LOCAL session_replication_role = replica")
+    rows(stage, "DELETE FROM vault.ended")
+    rows(stage, "SET LOCAL session_replication_role = origin")
+    rows(stage, "UPDATE vault.retention_state SET swept_xact = '100'")
+    for whom, number, transaction in (
+        *((one, uuid4(), 100) for one in (*people, stays)),
+        (whole, None, 100),
+        (early, uuid4(), 99),
+    ):
+        rows(stage, "INSERT INTO vault.ended (at, subject_id, record_id, audit_id, xact) VALUES (clock_timestamp() - interval '2 hours', %s, %s, 1, %s::text::xid8)", whom, number, transaction)  # fmt: skip
     last = stage.last()
     assert job.call(empty, job.secret, 2) == [(2,)]
     assert [(row[0], row[5], row[8]) for row in stage.entries(last)] == [(ERASE, whom, 0) for whom in sorted(people)[:2]]
     assert rows(stage, "SELECT DISTINCT records FROM vault.tombstone WHERE subject_id = ANY (%s)", people) == [(0,)]
+    assert rows(stage, swept) == [(100,)], "one of them waits"
     assert job.call(empty, job.secret, 100) == [(1,)]
     assert [stage.value("SELECT state FROM vault.subject WHERE subject_id = %s", whom) for whom in people] == ["erased"] * 3
+    assert rows(stage, swept)[0][0] > 100
     assert job.call(empty, job.secret, 100) == [(0,)]
+    assert [stage.value("SELECT state FROM vault.subject WHERE subject_id = %s", whom) for whom in (stays, whole, early)] == ["active"] * 3  # fmt: skip
 
 
 def test_jobs_that_are_over_and_old_reports_go_and_no_others(job: Job) -> None:
@@ -139,3 +148,44 @@ def test_progress_counts_each_dataset_by_its_own_beginning(job: Job) -> None:
     assert {name: row for name, row in after.items() if name not in ("demo", "account", "former")} == {
         name: row for name, row in before.items() if name not in ("demo", "account")
     }
+
+
+def test_an_event_is_nothing_to_a_period_that_begins_with_the_recording(job: Job) -> None:
+    name = job.stage.value(
+        "SELECT s.name FROM vault.declared_retention d JOIN vault.dataset s ON s.id = d.dataset WHERE d.policy_id = %s AND d.starts = 'recording' ORDER BY 1 LIMIT 1", job.stage.policy
+    )  # fmt: skip
+    before = job.progress()[name][1]
+    job.plant(name, OLD, YOUNG)
+    assert job.progress()[name][1] == before + 1
+
+
+def test_progress_counts_to_the_microsecond(job: Job) -> None:
+    for days in (0, 1):
+        for before in (0, 1):
+            job.plant("demo", edge("demo", days, before))
+            job.plant("account", OLD, edge("account", days, before))
+    after = job.progress()
+    assert (after["demo"][1:], after["account"][1:]) == ([3, 1], [3, 1])
+
+
+def test_a_clock_is_trusted_to_the_microsecond(job: Job) -> None:
+    """Five seconds behind the last run, and a week ahead of it."""
+    check = "SELECT vault.check_clock(x.at + %s::interval, x.at) FROM (SELECT '2100-01-01'::timestamptz AS at) x"
+    for shift, said in (("5 seconds", ""), ("5.000001 seconds", "AR425"), ("-7 days", ""), ("-7 days -1 microseconds", "AR426")):
+        assert refused(job.stage, check, shift) == said
+
+
+@pytest.mark.parametrize("what", ["expire", "end_empty", "purge_stale"])
+def test_only_the_jobs_own_service_ends_anything(job: Job, what: str) -> None:
+    stage, call = job.stage, f"SELECT count(*) FROM vault.{what}(%s, 1)"
+    token, administrator = stage.session("retention", "token"), stage.session("administrator", "service")
+    assert refused(stage, call, token, door="retention") == "AR403"
+    assert refused(stage, call, administrator) == "AR403", "not even the administrator"
+    assert refused(stage, call, job.secret, door="retention") == ""
+
+
+@pytest.mark.parametrize("what", ["expire", "end_empty"])
+def test_nothing_ends_when_the_policy_does_not_know_why(job: Job, what: str) -> None:
+    rows(job.stage, "SET LOCAL session_replication_role = replica")
+    rows(job.stage, "DELETE FROM vault.declared_reason d USING vault.reason r WHERE r.id = d.reason AND r.name = 'retention' AND d.policy_id = %s", job.stage.policy)  # fmt: skip
+    assert refused(job.stage, f"SELECT count(*) FROM vault.{what}(%s, 1)", job.secret, door="retention") == "AR422"

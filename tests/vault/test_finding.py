@@ -201,7 +201,9 @@ def test_a_look_up_in_one_round_trip_carries_no_trust(stage: Stage, search: Sear
     ((tickets, taken),) = stage.rows("api", codec.FIND_AT_ONCE, *words, taken=True)
     assert [tuple(row) for row in taken] == stage.take(secret, *tickets)
     assert [row[1] for row in taken] == [whom]
-    assert [entry[:2] for entry in stage.entries(last)] == [(FIND, True)] * 2
+    ((_, alone),) = stage.rows("api", codec.FIND_AT_ONCE, *search.words(secret, email), taken=True)
+    assert [row[1] for row in alone] == [whom]
+    assert [entry[:2] for entry in stage.entries(last)] == [(FIND, True)] * 3
     with stage.doors.raw() as own, pytest.raises(psycopg.errors.InvalidTransactionTermination):
         own.execute(codec.percent(codec.FIND_AT_ONCE).encode(), words)
-    assert len(stage.entries(last)) == 2
+    assert len(stage.entries(last)) == 3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
@@ -169,6 +169,31 @@ def test_a_paused_keeper_touches_nothing(kept: Kept, stage: Stage) -> None:
     assert kept.value(person) == "v"
 
 
+def test_no_epoch_ends_while_the_keeper_is_paused(kept: Kept, stage: Stage) -> None:
+    kept.rotate(2)
+    stage.value("SELECT vault.pause_rotation(true)")
+    assert [kept.keeper.step() for _ in range(5)] == [False] * 5
+    assert kept.ground.states() == {1: "retiring", 2: "active"}
+    stage.value("SELECT vault.pause_rotation(false)")
+    kept.finish()
+    assert kept.ground.states() == {1: "retired", 2: "active"}
+
+
+def test_a_step_takes_pages_of_the_documented_size(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/security/keys.md. Look-ups are walked through from before the first that there can be."""
+    store, asked = kept.keeper._store, []
+    rows = store.rows
+
+    def noted(statement: str, parameters: Sequence[Any] = (), *more: Any, **named: Any) -> list[tuple[Any, ...]]:
+        asked.append((statement.partition("vault.")[2].partition("(")[0], *parameters[1:]))
+        return rows(statement, parameters, *more, **named)
+
+    monkeypatch.setattr(store, "rows", noted)
+    kept.rotate(2)
+    kept.keeper.step()
+    assert asked == [("sweep", 500), ("rotation_state",), ("stale_keys", 4000), ("stale_lookups", 0, 0, 0, b"", 500), ("settle_epochs",)]  # fmt: skip
+
+
 def test_what_does_not_open_is_named_and_nothing_of_its_page_moves(kept: Kept, stage: Stage) -> None:
     good, bad = kept.write("good"), kept.write("bad")
     kept.rotate(2)
@@ -215,6 +240,15 @@ def test_who_is_gone_meanwhile_keeps_nobody_waiting(kept: Kept, stage: Stage, mo
     assert [len(kept.digests(one)) for one in people] == [1, 1, 1, 2]
     assert kept.digests(people[3]) == kept.wanted("v3", 1, 2)
     assert erased not in [look[:2] for look in kept.looks(last)]
+
+
+def test_who_is_gone_meanwhile_stops_nobody_else_of_the_page(kept: Kept, stage: Stage) -> None:
+    people = sorted((kept.write(f"v{n}") for n in range(4)), key=kept.digests)
+    kept.rotate(2)
+    assert kept.keeper.step()
+    stage.admin.execute("UPDATE vault.subject SET state = 'erased' WHERE subject_id = %s", (people[0][0],))
+    assert kept.keeper._redigest()
+    assert [len(kept.digests(one)) for one in people] == [1, 2, 2, 2]
 
 
 def test_a_keeper_of_its_own_compartments_leaves_the_others(kept: Kept, stage: Stage) -> None:

@@ -317,6 +317,17 @@ def test_a_wall_clock_that_jumps_while_the_job_runs_stops_it() -> None:
     watch.check()
 
 
+def test_a_page_is_as_large_as_documented(doors: Doors, job: Expirer) -> None:
+    """docs/security/retention.md: 500 records are a transaction."""
+    with doors.admin() as admin:
+        admin.execute(
+            "WITH planted AS (INSERT INTO vault.subject (subject_id, kind) SELECT gen_random_uuid(), 'test' FROM generate_series(1, 501) RETURNING subject_id) "
+            "INSERT INTO vault.record (subject_id, record_id, dataset, created_at, present, versions, ciphertexts, origins, events) "
+            "SELECT p.subject_id, p.subject_id, d.id, '2000-01-01', 1, '{1}', ARRAY[''::bytea], '{1}', '{1}' FROM planted p, vault.dataset d WHERE d.name = 'demo'"
+        )
+    assert [len(job.expire()) for _ in range(3)] == [500, 1, 0]
+
+
 def test_many_jobs_at_once_end_each_record_once(doors: Doors, job: Expirer) -> None:
     people = [plant(doors, "demo", bound("demo") - MICROSECOND) for _ in range(60)]
     jobs = [Expirer(doors.server.provisioned.credentials("retention"), doors.server.dsn) for _ in range(4)]  # type: ignore[attr-defined]

@@ -13,6 +13,7 @@ import pytest
 from armonika.trust import crypto
 from tests.vault.ground import KEEPERS, Ground, Person, Rounds, digest
 from tests.vault.stage import Stage
+from tests.vault.undone import record
 
 START, RETIRED = (UUID(int=0), UUID(int=0)), 20
 
@@ -134,6 +135,7 @@ def test_a_page_of_keys_is_of_what_this_keeper_holds_behind_its_cursor(stage: St
 def test_a_page_of_keys_is_written_with_its_cursor(stage: Stage, rounds: Rounds) -> None:
     ground = rounds.ground("keeper").epochs(_1="retiring", _2="active", _3="retired")
     other = rounds.ground("keeper").epochs(_1="active", _2="retiring")
+    rounds.ground("keeper").epochs(_3="active")
     first, second, third, late, gone = *(ground.record(1, kind=2) for _ in range(3)), ground.record(2), (uuid4(), uuid4())
     strange = other.record(1)
     moved = rewrap(rounds, [second, late, gone, first, strange, third], [1, 1, 1, 1, 1, 1], [2, 2, 2, 2, 2, 3])
@@ -160,6 +162,9 @@ def test_look_ups_without_their_new_digest_are_given_in_the_order_of_the_index(s
             person = ground.record(4, (ordinal, epoch, digest(number)))
             if epoch < 3:
                 rows.append((ground.dataset, ordinal, epoch, digest(number), *person, 4))
+    other = rounds.ground("timpani").epochs(_1="active")
+    for number in (1, 2, 3):
+        other.record(1, (1, 1, digest(number)))
     done = rows[1][4:6]
     ground.look_up(done, (1, 4, digest(99)))  # type: ignore[arg-type]
     # None of these is the new look-up of another: of another field, another record, another epoch.
@@ -167,6 +172,8 @@ def test_look_ups_without_their_new_digest_are_given_in_the_order_of_the_index(s
     ground.look_up(rows[2][4:6], (1, 3, digest(97)))  # type: ignore[arg-type]
     again = ground.record(4, (1, 4, digest(96)), person=rows[3][4])
     assert again[0] == rows[3][4]
+    twin = (rows[2][4], record(stage, rows[2][4], ground.dataset, number=rows[0][5]))
+    ground.look_up(twin, (1, 4, digest(95)))
     del rows[1]
     wanted = sorted(rows)
     assert lookups(rounds) == wanted
@@ -243,6 +250,7 @@ def test_new_digests_are_added_where_the_old_one_still_stands(stage: Stage, roun
     assert redigest(rounds, ground, (1, first, 1, digest(1), 2, digest(11)), (1, third, 1, digest(3), 2, digest(13))) == 1, (
         "what is there already stays"
     )
+    assert redigest(rounds, ground, (1, first, 1, digest(11), 2, digest(21))) == 0, "that one is of the new epoch"
     assert rounds.cursor() == (*START, 0, 3)
     assert rounds.cursor("timpani") == (*START, 0, 0)
     assert len(other.lookups()) == 1
@@ -251,7 +259,9 @@ def test_new_digests_are_added_where_the_old_one_still_stands(stage: Stage, roun
 
 @pytest.mark.parametrize("state", ["active", "suspended", "emptied", "retired"])
 def test_a_keeper_spoils_no_key_that_does_not_move(stage: Stage, rounds: Rounds, state: str) -> None:
-    ground = rounds.ground("keeper").epochs(_1=state)
+    """Neither another epoch nor another compartment that moves makes this one move."""
+    ground = rounds.ground("keeper").epochs(_1=state, _3="retiring")
+    rounds.ground("keeper").epochs(_1="retiring", _2="active")
     if state not in ("active", "suspended"):
         ground.epochs(_2="active")
     person = ground.record(1, (1, 1, digest(1)))
@@ -275,6 +285,7 @@ def test_a_keeper_touches_nothing_of_another_keepers(stage: Stage, rounds: Round
 
 def test_a_look_up_moves_to_the_active_epoch_alone(stage: Stage, rounds: Rounds) -> None:
     ground = rounds.ground("keeper").epochs(_1="retiring", _2="active", _3="retiring", _4="retired")
+    rounds.ground("keeper").epochs(_5="active")
     person = ground.record(1, (1, 1, digest(1)))
     for new in (1, 3, 4, 5):
         assert redigest(rounds, ground, (1, person, 1, digest(1), new, digest(2))) == 0
@@ -284,7 +295,10 @@ def test_a_look_up_moves_to_the_active_epoch_alone(stage: Stage, rounds: Rounds)
 def test_an_epoch_ends_when_nothing_is_left_for_it(stage: Stage, rounds: Rounds) -> None:
     ground, other = (rounds.ground("keeper").epochs(_1="retiring", _2="retired", _3="active") for _ in range(2))
     other.epochs(_1="active", _3="retired").record(1, (1, 1, digest(1)))
-    person = ground.record(1, (1, 1, digest(1)))
+    person, bystander = ground.record(1, (1, 1, digest(1))), ground.record(3)
+    # What somebody else's record of the same number has is not this one's.
+    twin = (bystander[0], record(stage, bystander[0], ground.dataset, number=person[1]))
+    ground.look_up(twin, (1, 3, digest(6)))
     stage.admin.execute("UPDATE vault.epoch SET changed_at = '2020-01-01' WHERE compartment = %s", (ground.id,))
     rounds.at(person)
     rounds.at(person, "timpani")
@@ -307,7 +321,7 @@ def test_an_epoch_ends_when_nothing_is_left_for_it(stage: Stage, rounds: Rounds)
     assert ground.states() == {1: "emptied", 2: "retired", 3: "active"}
     changed = "SELECT epoch FROM vault.epoch WHERE compartment = %s AND changed_at >= %s"
     assert stage.admin.execute(changed, (ground.id, now)).fetchall() == [(1,)]
-    assert len(ground.lookups()) == 6, "nothing goes as long as somebody may still search it"
+    assert len(ground.lookups()) == 7, "nothing goes as long as somebody may still search it"
     assert stage.entries(last) == []
     ground.record(1)
     assert settle(rounds) == 0, "a write of before that was late"
@@ -322,6 +336,14 @@ def test_an_epoch_ends_when_nothing_is_left_for_it(stage: Stage, rounds: Rounds)
     assert (operation, granted, rest[-2:]) == (RETIRED, True, [f"KEY-{ground.id}00001", stage.policy])
     assert actor == stage.value("SELECT actor FROM vault.session WHERE secret_hash = %s", rounds.secrets["keeper"])
     assert settle(rounds) == 0
+
+
+def test_an_epoch_waits_for_its_own_look_ups(stage: Stage, rounds: Rounds) -> None:
+    ground = rounds.ground("keeper").epochs(_1="retiring", _2="active")
+    person = ground.record(2, (1, 1, digest(1)))
+    assert [settle(rounds) for _ in range(5)] == [0] * 5
+    ground.look_up(person, (1, 2, digest(2)))
+    assert settled(rounds) == 1
 
 
 def test_each_keeper_ends_its_own_epochs(stage: Stage, rounds: Rounds) -> None:

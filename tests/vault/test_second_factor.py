@@ -338,9 +338,12 @@ def test_enrolment_needs_the_value_in_the_vault_and_a_young_password(doors: Door
 def test_a_wrong_code_enrols_nothing(doors: Doors) -> None:
     agent = appoint(doors.console, doors.server.admin_dsn)
     session, actor = agent.pending()
+    looks = "SELECT count(*) FROM vault.audit WHERE subject = %s"
+    before = admin(doors, looks, agent.subject)
     for typed in ("000000", "abc", "", "1234567"):
         with pytest.raises(Refused):
             flow.enrol(doors.console, session, actor, typed)
+    assert admin(doors, looks, agent.subject) == before, "and no key of a record is asked for"
     assert not admin(doors, "SELECT 1 FROM vault.second_factor WHERE subject_id = %s", agent.subject)
     assert admin(doors, "SELECT cardinality(ciphertexts) FROM vault.record WHERE subject_id = %s", agent.subject) == [(2,)]
 

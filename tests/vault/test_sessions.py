@@ -51,14 +51,16 @@ def test_a_session_opens_for_the_proof_alone(stage: Stage) -> None:
 
 def test_unknown_erased_and_unverified_open_nothing(stage: Stage) -> None:
     service, member, fresh = stage.session("site", "service"), Member(stage), Member(stage, verified=False)
+    last = stage.last()
     secret, verdict = fresh.sign_in(service)
-    assert verdict == 2
+    assert (verdict, [entry[:2] for entry in stage.entries(last)]) == (2, [(SIGN_IN_ENTRY, False)])
     assert stage.refused("site", WHO, secret) == "AR401"
     assert fresh.sign_in(service, b"x")[1] == 1
     last = stage.last()
     place = [*member.place[:3], [b"d" * 32] * len(member.epochs)]
     assert stage.rows("site", SALT, service, *place) == [(None,)]
     assert stage.rows("site", SIGN_IN, *member.words(service, crypto.random_bytes(32), place=place)) == [(None, 1)]
+    assert stage.rows("site", SIGN_IN, *member.words(service, crypto.random_bytes(32), None, place=place)) == [(None, 1)]
     assert stage.entries(last)[0][:6] == (SIGN_IN_ENTRY, False, "site", stage.actor(service), stage.role, None)
     stage.admin.execute("UPDATE vault.subject SET state = 'erased' WHERE subject_id = %s", (member.whom,))
     assert member.sign_in(service)[1] == 1

@@ -51,3 +51,14 @@ def test_an_end_that_is_seen_late_is_not_passed_over_and_stops_nobody(doors: Doo
     assert gone() == [1, 1, 1], "what was seen late was not passed over"
     assert count(doors, "SELECT count(*) FROM vault.retention_state WHERE swept_xact > %s::text::xid8", "0") == 1
     retention.run(job)
+
+
+@pytest.mark.parametrize("what", ["expire", "end_empty", "purge_stale"])
+def test_jobs_take_turns(doors: Doors, what: str) -> None:
+    """Each goes by the clock that the one before it left."""
+    secret = doors.server.provisioned.credentials("retention").service_secret  # type: ignore[attr-defined]
+    with doors.raw("retention") as first, doors.raw("retention") as second:
+        first.execute("SELECT vault.purge_stale(sha256(%s), 1)", (secret,))
+        second.execute("SET lock_timeout = '300ms'")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            second.execute(f"SELECT vault.{what}(sha256(%s), 1)".encode(), (secret,))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -24,6 +25,9 @@ SHAPE = "AR422"
         {"ordinals": [1, None]},
         {"expected": [None]},
         {"expected": []},
+        {"expected": [[1]]},
+        {"expected": [1, 1]},
+        {"ordinals": [[1]]},
         {"origin": None},
     ],
     ids=str,
@@ -83,6 +87,65 @@ def test_a_creation_holds_only_what_its_mask_names(stage: Stage) -> None:
     assert len(whole) and len(create(stage, creation(stage, secret, **alone | looks))) == 1
 
 
+def test_a_record_is_no_wider_than_a_mask(stage: Stage) -> None:
+    """The 65th value would be counted as the first: a shift wraps."""
+    stage.allow(CREATE, fields=stage.name)
+    secret = stage.session()
+    looks: dict[str, Any] = {"lookup_items": [], "lookup_ordinals": [], "lookup_epochs": [], "digests": []}
+    value = b"c" * 40
+    for values, said in (([value, *[None] * 61], ""), ([value, *[None] * 62], SHAPE), ([*[None] * 64, value], SHAPE)):
+        wide = {"masks": [stage.name], "value_items": [1] * len(values), "ciphertexts": values}
+        assert denied(stage, "api", codec.CREATE, creation(stage, secret, **wide | looks)) == said, len(values)
+
+
+@pytest.mark.parametrize(
+    ("ordinal", "said"), [(1, ""), (0, SHAPE), (2, SHAPE), (63, SHAPE), (65, SHAPE), (-63, SHAPE), (None, SHAPE)]
+)
+def test_a_look_up_is_of_a_field_that_is_held(stage: Stage, ordinal: int | None, said: str) -> None:
+    stage.allow(CREATE, fields=stage.name)
+    epochs = stage.account.indexing
+    many = len(epochs)
+    looks: dict[str, Any] = {
+        "lookup_items": [1] * many,
+        "lookup_ordinals": [ordinal] * many,
+        "lookup_epochs": list(epochs),
+        "digests": [crypto.random_bytes(32) for _ in epochs],
+    }
+    alone = {"masks": [stage.name], "value_items": [1], "ciphertexts": [b"c" * 40]}
+    assert denied(stage, "api", codec.CREATE, creation(stage, stage.session(), **alone | looks)) == said
+
+
+def test_a_field_that_the_policy_does_not_declare_is_not_created(stage: Stage) -> None:
+    """Even where a rule speaks of every field, and what is sent is what the mask says."""
+    stage.allow(CREATE)
+    looks: dict[str, Any] = {"lookup_items": [], "lookup_ordinals": [], "lookup_epochs": [], "digests": []}
+    for ordinal, said in ((stage.account.ordinals["company"], ""), (51, SHAPE)):
+        value, gap = b"c" * 40, [None] * (ordinal - 2)
+        mask = stage.name | 1 << (ordinal - 1)
+        wide = {"masks": [mask], "value_items": [1] * ordinal, "ciphertexts": [value, *gap, value]}
+        assert denied(stage, "api", codec.CREATE, creation(stage, stage.session(), **wide | looks)) == said
+
+
+def test_a_look_up_is_decided_by_its_own_items_mask(stage: Stage) -> None:
+    stage.allow(CREATE)
+    secret, epochs, value = stage.session(), stage.account.indexing, b"c" * 40
+    narrow, wide = stage.name, stage.name | stage.email
+    looks: dict[str, Any] = {
+        "lookup_ordinals": [stage.account.ordinals["email"]] * len(epochs),
+        "lookup_epochs": list(epochs),
+        "digests": [crypto.random_bytes(32) for _ in epochs],
+    }
+    held = {"value_items": [1, 2, 2], "ciphertexts": [value] * 3}
+    for masks, item, said in (
+        ([narrow, wide], 2, ""),
+        ([narrow, wide], 1, SHAPE),
+        (f"[0:1]={{{narrow},{wide}}}", 1, SHAPE),
+        (f"{{{{{narrow}}},{{{wide}}}}}", 2, SHAPE),
+    ):
+        words = creation(stage, secret, account(), account(), masks=masks, lookup_items=[item] * len(epochs), **held | looks)
+        assert denied(stage, "api", codec.CREATE, words) == said, masks
+
+
 def test_a_value_is_as_long_as_the_longest_there_can_be(stage: Stage) -> None:
     stage.allow(CREATE)
     stage.allow(CORRECT)
@@ -108,5 +171,12 @@ def test_what_stands_in_clear_is_no_more_than_a_kind(stage: Stage, kind: str) ->
 def test_a_wrapped_key_is_no_more_than_a_key(stage: Stage) -> None:
     stage.allow(CREATE)
     for size, said in ((4097, SHAPE), (4096, "")):
-        words = creation(stage, stage.session(), wrapped=[bytes(size)])
+        words = creation(stage, stage.session(), wrapped=[crypto.random_bytes(size)])
         assert denied(stage, "api", codec.CREATE, words) == said
+
+
+def test_a_record_more_makes_no_organisation(stage: Stage) -> None:
+    stage.allow(CREATE)
+    known, org = account(subject=stage.person().subject, kind=None, org=None), uuid4()
+    assert create(stage, creation(stage, stage.session(), known, orgs=[org]))
+    assert stage.value("SELECT count(*) FROM vault.organisation WHERE org_id = %s", org) == 0

@@ -58,60 +58,53 @@ class Keeper(VaultReader):
             "SELECT subject, record, compartment, old_epoch, new_epoch, kind, wrapped FROM vault.stale_keys($1::bytea, $2::int)",
             [self.service, PAGE],
         )
-        if not rows:
-            return False
-        done = [_rewrapped(self._envelope, row) for row in rows]
-        self._store.rows(
-            "SELECT vault.rewrap($1::bytea, $2::uuid[], $3::uuid[], $4::int[], $5::int[], $6::bytea[])",
-            [
-                self.service,
-                [row[0] for row in rows],
-                [row[1] for row in rows],
-                [row[3] for row in rows],
-                [row[4] for row in rows],
-                done,
-            ],
-        )
-        return True
+        if rows:
+            done = [_rewrapped(self._envelope, row) for row in rows]
+            subjects, records, _, old_epochs, new_epochs, *_ = _columns(rows)
+            self._store.rows(
+                "SELECT vault.rewrap($1::bytea, $2::uuid[], $3::uuid[], $4::int[], $5::int[], $6::bytea[])",
+                [self.service, subjects, records, old_epochs, new_epochs, done],
+            )
+        return bool(rows)
 
     def _redigest(self) -> bool:
         rows = self._store.rows(
             "SELECT dataset, ordinal, old_epoch, digest, subject, record, new_epoch FROM vault.stale_lookups($1::bytea, $2::smallint, $3::smallint, $4::int, $5::bytea, $6::int)",
             [self.service, *self._after, DIGEST_PAGE],
         )
-        if not rows:
-            return False
-        self._after = (rows[-1][0], rows[-1][1], rows[-1][2], rows[-1][3])
+        if rows:
+            dataset, ordinal, old_epoch, digest, *_ = rows[-1]
+            self._after = (dataset, ordinal, old_epoch, digest)
+            self._redigest_page(rows)
+        return bool(rows)
+
+    def _redigest_page(self, rows: list[tuple[Any, ...]]) -> None:
         catalogue = self.catalogue
         asks = []
         for dataset_id, ordinal, _, _, subject, record, _ in rows:
             dataset = catalogue.by_id[dataset_id]
             asks.append(Ask(self.service, subject, dataset.name, [dataset.names[ordinal]], "legal", "key-rotation", None, record))
-        columns: list[list[Any]] = [[] for _ in range(8)]
+        made: list[tuple[Any, ...]] = []
         for row, outcome in zip(rows, self.read_many(asks), strict=True):
-            if outcome.error is not None:
-                # Somebody erased or ended meanwhile has no look-up left either; anything else must be seen.
-                if isinstance(outcome.error, (KeyUnavailable, Tampered)):
-                    raise outcome.error
-                continue
+            # Somebody erased or ended meanwhile has no look-up left either; anything else must be seen.
+            if isinstance(outcome.error, (KeyUnavailable, Tampered)):
+                raise outcome.error
             dataset_id, ordinal, old_epoch, _, subject, record, new_epoch = row
             dataset = catalogue.by_id[dataset_id]
             field = dataset.names[ordinal]
             for found in outcome.records:
-                value = found.values.get(field)
-                if value is None:
-                    continue
-                old, new = (self._envelope.digest(dataset, field, value, epoch) for epoch in (old_epoch, new_epoch))
-                for column, part in zip(
-                    columns, (dataset_id, ordinal, subject, record, old_epoch, old, new_epoch, new), strict=True
-                ):
-                    column.append(part)
-        if columns[0]:
+                if (value := found.values.get(field)) is not None:
+                    old, new = (self._envelope.digest(dataset, field, value, epoch) for epoch in (old_epoch, new_epoch))
+                    made.append((dataset_id, ordinal, subject, record, old_epoch, old, new_epoch, new))
+        if made:
             self._store.rows(
                 "SELECT vault.redigest($1::bytea, $2::smallint[], $3::smallint[], $4::uuid[], $5::uuid[], $6::int[], $7::bytea[], $8::int[], $9::bytea[])",
-                [self.service, *columns],
+                [self.service, *_columns(made)],
             )
-        return True
+
+
+def _columns(rows: list[tuple[Any, ...]]) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)]
 
 
 def _rewrapped(envelope: Envelope, row: tuple[Any, ...]) -> bytes:

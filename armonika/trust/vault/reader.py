@@ -62,22 +62,21 @@ class Store:
         try:
             if connection is not None:
                 return self._run(connection, statement, parameters)
-            for attempt in (1, 2):
-                try:
-                    with self._pool.connection() as own:
-                        return self._run(own, statement, parameters)
-                except psycopg.OperationalError as error:
-                    if (
-                        attempt == 2
-                        or not repeat
-                        or (error.sqlstate is not None and not error.sqlstate.startswith(("57P", "08")))
-                    ):
-                        raise
-            raise AssertionError("unreachable")
+            try:
+                return self._pooled(statement, parameters)
+            except psycopg.OperationalError as error:
+                lost = error.sqlstate is None or error.sqlstate.startswith(("57P", "08"))
+                if not (repeat and lost):
+                    raise
+            return self._pooled(statement, parameters)
         except PoolTimeout:
             raise Unavailable("the store does not answer now; try again in a moment") from None
         except psycopg.Error as error:
             raise codec.error_of(error.sqlstate) from None
+
+    def _pooled(self, statement: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        with self._pool.connection() as own:
+            return self._run(own, statement, parameters)
 
     @staticmethod
     def _run(connection: psycopg.Connection[Any], statement: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
@@ -200,9 +199,7 @@ class VaultReader:
     def _take(
         self, catalogue: Catalogue, secrets: Sequence[bytes], tickets: Sequence[int], holders: Sequence[int]
     ) -> Mapping[int, list[Record] | VaultError]:
-        if not tickets:
-            return {}
-        rows = self._store.rows(codec.TAKE, [secrets, tickets, holders], repeat=True)
+        rows = self._store.rows(codec.TAKE, [secrets, tickets, holders], repeat=True) if tickets else []
         return codec.open_rows(catalogue, self._envelope, rows, tickets)
 
     def describe(self, secret: SecretHash, subject: UUID, purpose: str, reason: str, reference: str | None = None) -> list[Held]:

@@ -47,7 +47,8 @@ def accounts(vault: Vault, secret: SecretHash) -> AccessList:
         "SELECT subject, role, since, last_sign_in, second_factor, codes_left, digest, reviewed_at FROM vault.staff_accounts($1::bytea, $2::bigint)",
         [secret, ticket],
     )
-    return AccessList([Account(*row[:6]) for row in rows], bytes(rows[0][6]) if rows else b"", rows[0][7] if rows else None)
+    *_, digest, reviewed_at = next(iter(rows), (b"", None))
+    return AccessList([Account(*row[:6]) for row in rows], bytes(digest), reviewed_at)
 
 
 def record_review(vault: Vault, secret: SecretHash, digest: bytes) -> int:

@@ -7,7 +7,7 @@ SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     pol int := vault.policy_in_force();
     s vault.session := vault.actor(secret);
-    r vault.record; j vault.subject; mask bigint; n bigint; c smallint; w int; o smallint; failed_at text;
+    r vault.record; j vault.subject; mask bigint; n bigint; c smallint; o smallint; failed_at text;
 BEGIN
     PERFORM vault.check_reason(pol, for_purpose, for_reason, ref);
     -- An ordinal beyond the mask would be counted as another field (a shift wraps) and move all values of the record; a NULL among the versions would
@@ -36,8 +36,7 @@ BEGIN
     END IF;
     PERFORM vault.check_epochs(pol, ARRAY[r.dataset], ARRAY[]::int[], array_fill(1, ARRAY[cardinality(lookup_ordinals)]), lookup_ordinals, lookup_epochs);
     n := vault.note(s, pol, 5::smallint, true, whom, which, r.dataset, mask, for_purpose, for_reason, ref);
-    w := greatest(cardinality(r.ciphertexts), (SELECT max(x) FROM unnest(ordinals) x));
-    FOR i IN cardinality(r.ciphertexts) + 1 .. w LOOP
+    FOR i IN cardinality(r.ciphertexts) + 1 .. (SELECT max(x) FROM unnest(ordinals) x) LOOP
         r.versions[i] := NULL; r.ciphertexts[i] := NULL; r.origins[i] := new_origin; r.events[i] := n;
     END LOOP;
     FOR i IN 1 .. cardinality(ordinals) LOOP

@@ -20,7 +20,7 @@ BEGIN
     IF EXISTS (
         SELECT FROM unnest(datasets, masks, new_origins) AS i (dataset, mask, origin)
         LEFT JOIN vault.declared_field d ON d.policy_id = pol AND d.dataset = i.dataset
-        WHERE d.dataset IS NULL OR i.mask IS NULL OR i.mask = 0 OR i.mask & ~d.fields <> 0 OR i.origin NOT BETWEEN 1 AND 4 OR i.origin IS NULL) THEN
+        WHERE d.dataset IS NULL OR i.mask IS NULL OR i.mask & ~d.fields <> 0 OR i.origin NOT BETWEEN 1 AND 4 OR i.origin IS NULL) THEN
         RAISE EXCEPTION USING ERRCODE = 'AR422', MESSAGE = 'a dataset, field or origin is not declared in the policy in force';
     END IF;
     IF EXISTS (
@@ -29,7 +29,7 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'AR403', MESSAGE = 'not allowed';
     END IF;
     -- What follows finds an item by its number in these.
-    IF array_ndims(subjects) > 1 OR array_ndims(datasets) > 1 OR array_ndims(masks) > 1
+    IF array_ndims(subjects) > 1 OR array_ndims(datasets) > 1
        OR array_lower(subjects, 1) <> 1 OR array_lower(datasets, 1) <> 1 OR array_lower(masks, 1) <> 1
        -- In clear stands what kind somebody is, by a name like those of the policy; and a wrapped key is no more than a key.
        OR EXISTS (SELECT FROM unnest(new_kinds) k WHERE k !~ '^[a-z][a-z0-9_]{0,39}$') OR EXISTS (SELECT FROM unnest(wrapped_keys) w WHERE octet_length(w) > 4096) THEN

@@ -28,7 +28,7 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'AR409', MESSAGE = 'a later epoch was active already';
     END IF;
     UPDATE vault.epoch e SET state = 'retiring', changed_at = clock_timestamp(), changed_xact = pg_current_xact_id()
-        WHERE e.compartment = c AND e.epoch <> number AND e.state IN ('active', 'suspended');
+        WHERE e.compartment = c AND e.state IN ('active', 'suspended');
     INSERT INTO vault.epoch (compartment, epoch, state) VALUES (c, number, 'active')
         ON CONFLICT (compartment, epoch) DO UPDATE SET state = 'active', changed_at = clock_timestamp(), changed_xact = pg_current_xact_id();
     UPDATE vault.rotation t SET after_subject = DEFAULT, after_record = DEFAULT, moved = 0, redigested = 0, started_at = clock_timestamp(),

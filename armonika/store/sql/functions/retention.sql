@@ -159,11 +159,11 @@ BEGIN
     PERFORM vault.check_clock(st.ran_at, here);
     what := 'challenges';
     DELETE FROM vault.challenge x WHERE x.token_hash IN (SELECT c.token_hash FROM vault.challenge c
-        WHERE c.used_at < here - interval '1 day' OR c.expires_at < here - interval '1 day' LIMIT most FOR UPDATE SKIP LOCKED);
+        WHERE least(c.used_at, c.expires_at) < here - interval '1 day' LIMIT most FOR UPDATE SKIP LOCKED);
     GET DIAGNOSTICS gone = ROW_COUNT; RETURN NEXT;
     what := 'sessions';
     DELETE FROM vault.session x WHERE x.secret_hash IN (SELECT c.secret_hash FROM vault.session c
-        WHERE c.kind <> 'service' AND (c.revoked_at < here - interval '1 day' OR c.expires_at < here - interval '1 day') LIMIT most FOR UPDATE SKIP LOCKED);
+        WHERE c.kind <> 'service' AND least(c.revoked_at, c.expires_at) < here - interval '1 day' LIMIT most FOR UPDATE SKIP LOCKED);
     GET DIAGNOSTICS gone = ROW_COUNT; RETURN NEXT;
     what := 'throttles';
     DELETE FROM vault.throttle x WHERE x.key IN (SELECT t.key FROM vault.throttle t WHERE t.tat < here - interval '1 day' LIMIT most FOR UPDATE SKIP LOCKED);
@@ -189,7 +189,7 @@ LANGUAGE sql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_cata
         (((x.began AT TIME ZONE c.zone)::date + c.days + 1)::timestamp AT TIME ZONE c.zone)
     FROM c JOIN vault.dataset n ON n.id = c.dataset CROSS JOIN LATERAL (
         SELECT count(*) AS due, count(*) FILTER (WHERE y.began < c.late) AS overdue, min(y.began) AS began FROM (
-            SELECT greatest(r.created_at, CASE WHEN c.starts = 'latest-event' THEN e.began_at END) AS began FROM vault.record r
+            SELECT greatest(r.created_at, e.began_at) AS began FROM vault.record r
                 LEFT JOIN vault.retention e ON c.starts = 'latest-event' AND e.subject_id = r.subject_id AND e.record_id = r.record_id
                 WHERE c.starts <> 'event' AND r.dataset::int = c.dataset::int AND r.created_at < c.bound
             UNION ALL SELECT e.began_at FROM vault.retention e WHERE c.starts = 'event' AND e.dataset = c.dataset AND e.began_at < c.bound) y

@@ -69,13 +69,12 @@ END $$;
 CREATE OR REPLACE PROCEDURE vault.find(secret bytea, purpose smallint, reason smallint, ref text, dataset smallint, ordinal smallint, epochs int[], digests bytea[], mask bigint,
     items int[], INOUT tickets bigint[] DEFAULT NULL, INOUT taken vault.taken[] DEFAULT NULL)
 LANGUAGE plpgsql AS $$
-DECLARE granted bigint[];
 BEGIN
-    SELECT array_agg(a.ticket), array_agg(a.ticket) FILTER (WHERE a.ticket IS NOT NULL) INTO tickets, granted
-    FROM vault.ask_find(secret, purpose, reason, ref, dataset, ordinal, epochs, digests, mask, items) a;
+    SELECT array_agg(a.ticket) INTO tickets FROM vault.ask_find(secret, purpose, reason, ref, dataset, ordinal, epochs, digests, mask, items) a;
     COMMIT;
-    IF granted IS NOT NULL THEN
+    -- Every item has a ticket or none has.
+    IF tickets[1] IS NOT NULL THEN
         SELECT array_agg(ROW (t.item, t.subject, t.record, t.dataset, t.kind, t.epoch, t.wrapped, t.fields, t.versions, t.ciphertexts)::vault.taken) INTO taken
-        FROM vault.take(ARRAY[secret], granted, array_fill(1, ARRAY[cardinality(granted)])) t;
+        FROM vault.take(ARRAY[secret], tickets, array_fill(1, ARRAY[cardinality(tickets)])) t;
     END IF;
 END $$;
