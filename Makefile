@@ -8,7 +8,7 @@ run: setup ## start everything with sample data; prints addresses and sign-ins
 test: ## run every test, real browser and real servers included
 	@bin/apt-tools
 	@bin/setup dev
-	@.venv/bin/python -m pytest
+	@.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 check: ## format, lint, types, import contracts, translations, docs
 	@bin/setup dev
 	@.venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy && .venv/bin/lint-imports --no-cache && .venv/bin/armonika policy check
@@ -24,6 +24,6 @@ drill-kills: ## 200 times kill -9 of processes and database under load
 	@.venv/bin/python -m drills.kills
 nightly: ## a million steps of the model, and more examples of every property
 	@bin/setup dev
-	@ARMONIKA_HYPOTHESIS=nightly ARMONIKA_MODEL_STEPS=1000000 .venv/bin/python -m pytest tests/model tests/rules tests/audit tests/policy
+	@ARMONIKA_HYPOTHESIS=nightly ARMONIKA_MODEL_STEPS=1000000 .venv/bin/python -m pytest -n 2 tests/model tests/rules tests/audit tests/policy
 clean: ## remove what was built; data in var/ stay
 	@rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,20 +42,27 @@ def own(context: Context) -> list[Path]:
 
 def changed(context: Context, since: float) -> Iterator[Path]:
     """Files outside that changed at or after `since` (POSIX seconds): of whatever process, but not of another database's server."""
-    known = [place.resolve() for place in own(context)]
-    for top in OUTSIDE:
-        for folder, folders, names in os.walk(top):
-            here = Path(folder)
-            folders[:] = [
-                name for name in folders if (here / name).resolve() not in known and not (here / name / "PG_VERSION").exists()
-            ]
-            for name in names:
-                try:
-                    status = (here / name).lstat()
-                except OSError:
-                    continue
-                if stat.S_ISREG(status.st_mode) and status.st_mtime >= since - 1:
-                    yield here / name
+    known = {str(place.resolve()) for place in own(context)}
+    tops = {os.path.realpath(top) for top in OUTSIDE}
+    waiting = list(tops)
+    while waiting:
+        folder = waiting.pop()
+        if folder in known:
+            continue
+        try:
+            entries = list(os.scandir(folder))
+        except OSError:
+            continue
+        if folder not in tops and any(entry.name == "PG_VERSION" for entry in entries):
+            continue
+        for entry in entries:
+            try:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                elif entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime >= since - 1:
+                    yield Path(entry.path)
+            except OSError:
+                continue
 
 
 def deleted(context: Context) -> Iterator[Path]:

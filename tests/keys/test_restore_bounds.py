@@ -57,7 +57,7 @@ def command(home: House, *words: str, folder: Path | None = None) -> subprocess.
     [
         ("9999-12-31T23:59:59", "still to come"),
         ("9999-12-31T23:59:59-12:00", "still to come"),
-        ((datetime.now(UTC) + timedelta(hours=1)).isoformat(), "still to come"),
+        pytest.param((datetime.now(UTC) + timedelta(hours=1)).isoformat(), "still to come", id="in an hour"),
         ("0001-01-01T00:00:00", "Take an older backup"),
         ("0001-01-01T00:00:00+14:00", "Take an older backup"),
         ("2020-01-01", "Take an older backup"),

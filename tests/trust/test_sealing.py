@@ -247,6 +247,24 @@ def test_who_comes_second_yields_and_writes_nothing(tmp_path: Path) -> None:
         assert one._frontier.size == 0
 
 
+@pytest.mark.parametrize("step", ["seal", "publish"])
+def test_files_that_cannot_be_written_end_the_next_step_and_are_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    rows = Rows(300)
+    one = opened(rows, tmp_path)
+    with monkeypatch.context() as full:
+        full.setattr(sealer.tiles, "write_all", lambda files: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        assert one.seal(publish=False) == 300
+        rows.count = 400
+        with pytest.raises(OSError, match="No space left"):
+            getattr(one, step)()
+        assert rows.sealed == 300, "nothing is numbered beyond what has no files"
+    assert read_checkpoint((tmp_path / "checkpoint").read_bytes(), VKEY)[1] == 0
+    sealed(rows, tmp_path)
+    whole(tmp_path, 400)
+
+
 def test_what_is_asked_and_told_is_what_the_database_has(tmp_path: Path) -> None:
     asked: list[tuple[str, Any]] = []
 

@@ -186,7 +186,7 @@ def test_a_value_that_does_not_open_stops_the_look_ups_of_its_page(kept: Kept, s
     good, bad = kept.write("good"), kept.write("bad")
     kept.rotate(2)
     assert kept.keeper.step()
-    stage.admin.execute("UPDATE vault.record SET ciphertexts = %s WHERE record_id = %s", ([b"n" * 40], bad[1]))
+    stage.admin.execute("UPDATE vault.record SET ciphertexts = %s WHERE record_id = %s", ([b"m" * 40], bad[1]))
     with pytest.raises(Tampered):
         kept.keeper.step()
     assert [len(kept.digests(one)) for one in (good, bad)] == [1, 1]

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from armonika.trust.audit import entry
+from armonika.trust.audit import sealer as module
 from armonika.trust.audit.sealer import Sealer
 from armonika.trust.audit.tree import leaf_hash
 from armonika.trust.vault import codec
@@ -226,6 +227,27 @@ def test_numbers_are_settled_under_load(stage: Stage, sealed: Sealer) -> None:
     stage.doors.person()
     unsealed(stage)
     assert state(stage)[1] == waited[2], "though an entry behind it is not sealed yet"
+
+
+def test_of_a_backlog_each_page_passes_over_the_pages_before(
+    stage: Stage, sealed: Sealer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page costs a page, however much is waiting behind it."""
+    monkeypatch.setattr(module, "BATCH", 2)
+    for _ in range(3):
+        unsealed(stage)
+    last = stage.last()
+    for _ in range(6):
+        stage.doors.person()
+    numbers = [
+        number for (number,) in stage.admin.execute("SELECT audit_id FROM vault.audit WHERE audit_id > %s ORDER BY 1", (last,))
+    ]
+    settled = []
+    while sealed.seal(publish=False):
+        settled.append(state(stage)[1])
+    sealed.publish()
+    assert len(numbers) == 6
+    assert settled == [last, numbers[1], numbers[3]]
 
 
 def test_before_the_first_entry_no_number_is_waited_for(stage: Stage) -> None:

@@ -7,6 +7,7 @@ are made again from the leaf rows. A second sealer finds another tree size (AR40
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,8 @@ class Sealer:
         self._bundle: list[bytes] = []
         self._files: list[tuple[Path, bytes]] = []
         self._trusted, self._unpublished = 0, False
+        self._pool = ThreadPoolExecutor(1)
+        self._writing: Future[None] | None = None
 
     def load(self) -> int:
         """Rebuilds the state and makes files that are missing. Returns the tree's size.
@@ -119,12 +122,15 @@ class Sealer:
 
     def seal(self, *, publish: bool = True) -> int:
         """Seals what is committed and not sealed yet. Returns how many entries. Who seals again at once need not publish in between: a checkpoint that
-        stands for a moment alone is never seen with the witness's signatures. Raises AnotherSealer; nothing is then sealed."""
+        stands for a moment alone is never seen with the witness's signatures, and the files of one page are written while the database looks for the next.
+
+        Raises AnotherSealer, OSError where files cannot be written (of this page or the one before: `load` makes them again)."""
         rows = self._connection.execute(f"SELECT {_SELECT} FROM vault.unsealed(%s)", (BATCH,), binary=True).fetchall()
         if not rows:
             return 0
         encoded = [entry.encode(row) for row in rows]
         hashed = [leaf_hash(content) for content in encoded]
+        self._written()
         try:
             self._connection.execute(
                 "SELECT vault.append_leaves(%s, %b::bigint[], %b::bytea[])",
@@ -134,18 +140,25 @@ class Sealer:
             if error.sqlstate == "AR409":
                 raise AnotherSealer("another sealer is at work on this log") from None
             raise
-        self._extend(encoded, hashed)
         self._unpublished = True
+        self._writing = self._pool.submit(self._extend, encoded, hashed)
         if publish:
             self.publish()
         return len(rows)
 
     def publish(self) -> None:
         """Writes the checkpoint of what was sealed since the last one, and the tiles that it needs."""
+        self._written()
         if self._unpublished:
             self._write_edge()
             self._checkpoint()
             self._unpublished = False
+
+    def _written(self) -> None:
+        """Waits for the files of the page before; raises what ended them."""
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            writing.result()
 
     def _extend(self, encoded: Sequence[bytes], hashed: Sequence[bytes], *, rebuild: bool = False) -> None:
         for content, leaf in zip(encoded, hashed, strict=True):

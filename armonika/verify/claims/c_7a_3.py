@@ -49,7 +49,9 @@ class Claim:
             visitor.get(context.site("/ar/me/"))
             email = canary.values["email"].upper()
             context.vault.find(context.vault.service, "account", "email", email, ["name", "phone"], "legal", "verification")
-            _refused(context, canary)
+            if not self.looked_in:
+                # The system slows down whoever tries so often: no planted state needs it.
+                _refused(context, canary)
             said.append(self._bytes(evidence, context, canary, began))
         if TABLES in self.parts:
             said.append(self._tables(evidence, context, canary))

@@ -13,7 +13,9 @@ BEGIN
         UPDATE vault.seal_state SET settled = st.pending, pending_xact = NULL RETURNING * INTO st;
     END IF;
     IF st.pending_xact IS NULL THEN
-        UPDATE vault.seal_state SET pending = (SELECT coalesce(max(a.audit_id), 0) FROM vault.audit a), pending_xact = pg_snapshot_xmax(pg_current_snapshot());
+        -- Of a backlog one page at a time: what is sealed of it is passed over from the next page on.
+        UPDATE vault.seal_state SET pending_xact = pg_snapshot_xmax(pg_current_snapshot()), pending = coalesce((SELECT max(x.audit_id) FROM
+            (SELECT a.audit_id FROM vault.audit a WHERE a.audit_id > st.settled ORDER BY a.audit_id LIMIT least(most, 100000)) x), st.settled);
     END IF;
     -- The names of a set of fields are looked up once a set, not once a row.
     RETURN QUERY
