@@ -228,10 +228,16 @@ class Cluster:
             self.etcd.kill()
             self.etcd.wait(10)
         shutil.rmtree(self.folder, ignore_errors=True)
+        self._passfile.unlink(missing_ok=True)
+
+    @property
+    def _passfile(self) -> Path:
+        """Beside the folder, which belongs to the servers' user."""
+        return self.folder.with_name(self.folder.name + ".pgpass")
 
     def address(self) -> str:
         """The connection string of both servers; the password is in a file that it names."""
-        passfile = self.folder.with_name(self.folder.name + ".pgpass")
+        passfile = self._passfile
         passfile.touch(0o600)
         passfile.write_text("".join(f"127.0.0.1:{node.port}:*:postgres:{self.password}\n" for node in self.nodes))
         ports = ",".join(str(node.port) for node in self.nodes)

@@ -147,7 +147,7 @@ def test_a_missing_root_key_stops_the_start_with_a_way_out_and_changes_nothing(h
     key = home / "keys" / "root.key"
     kept = key.read_bytes()
     key.unlink()
-    with pytest.raises(AssertionError, match=r"Restore it from your backup of the keys"):
+    with pytest.raises(AssertionError, match=r"restore it from your backup of the keys"):
         start(home, live.port, sample=False)
     key.write_bytes(kept)
     key.chmod(0o600)

@@ -92,7 +92,7 @@ def test_a_missing_wrong_or_open_root_key_says_what_to_do_and_changes_nothing(tm
     root = (folder / "root.key").read_bytes()
     Keyring.open_or_create(tmp_path / "other")
     (folder / "root.key").unlink()
-    with pytest.raises(RootKeyError, match="Restore it from your backup"):
+    with pytest.raises(RootKeyError, match="restore it from your backup"):
         Keyring.open_or_create(folder)
     shutil.copy(tmp_path / "other" / "root.key", folder / "root.key")
     with pytest.raises(RootKeyError, match="is not the root key of"):
