@@ -9,7 +9,6 @@ from tests.vault.stage import CREATE, Stage
 from tests.vault.test_asking import LIVING
 from tests.vault.words import creation, denied
 
-
 CASES: list[tuple[dict[str, object], bool]] = [*LIVING, ({"usable": "false"}, False)]
 
 
