@@ -9,10 +9,13 @@ from tests.vault.stage import CREATE, Stage
 from tests.vault.test_asking import LIVING
 from tests.vault.words import creation, denied
 
+CASES: list[tuple[dict[str, object], bool]] = [*LIVING, ({"usable": "false"}, False)]
 
-@pytest.mark.parametrize("number", range(len(LIVING)))
+
+@pytest.mark.parametrize("number", range(len(CASES)))
 def test_a_secret_writes_while_it_lives_at_its_door(stage: Stage, number: int) -> None:
-    columns, living = LIVING[number]
+    """And, of staff, with its second factor."""
+    columns, living = CASES[number]
     stage.allow(CREATE)
     secret = stage.session()
     words = creation(stage, secret)
