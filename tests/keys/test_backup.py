@@ -90,6 +90,7 @@ def opened(restored: Path) -> tuple[Embedded, Settings]:
     return embedded, config
 
 
+@pytest.mark.timeout(240)
 def test_a_restore_brings_back_what_lived_and_not_what_ended(home: House, folder: Path) -> None:
     api = home.vault("api")
     gone, stays, corrected = home.people(api, 3)
