@@ -78,7 +78,7 @@ def code_of(kind: str) -> str:
 def private_of(body: bytes | None) -> frozenset[str]:
     """The personal values in a request's body: of fields, and addresses that are looked up. What is shorter than three characters tells nobody apart."""
     found = _values(msgspec.json.decode(body)) if body else ()
-    return frozenset(text for text in found if len(text) > 2)
+    return frozenset(text for text in found if isinstance(text, str) and len(text) > 2)
 
 
 def _values(part: Any) -> Iterator[str]:

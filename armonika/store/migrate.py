@@ -1,14 +1,15 @@
 """Brings a database to the schema of this release: roles, migrations, functions, grants. Safe to run again and on a live system.
 
 Migrations are files `NNNN_{pre,post}_name.sql`, applied once each under time-limited locks; functions are applied whenever they differ. A file
-`…_concurrently.sql` makes one index while the table is read and written, outside a transaction.
+`…_concurrently.sql` makes one index while the table is read and written, outside a transaction. A file `…_afterwards.sql` fills in what the functions, which
+are in place by then, keep up themselves from there on: a look at a whole table that no lock of another migration may wait for.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,11 +56,14 @@ def migrate(admin_dsn: str, passwords: Mapping[str, str], keyring_id: str) -> Mi
             try:
                 with connection.transaction():
                     _roles(connection, passwords)
-                applied = _tables(connection)
+                files = sorted((SQL / "migrations").glob("*.sql"))
+                afterwards = [path for path in files if path.stem.endswith("_afterwards")]
+                applied = _tables(connection, [path for path in files if path not in afterwards])
                 _check_keyring(connection, keyring_id)
                 with connection.transaction():
                     changed = _functions(connection, version)
                 partitions.extend(connection)
+                applied += _tables(connection, afterwards)
             except psycopg.errors.UndefinedTable as error:
                 raise MigrationError(
                     f"A table of this installation is gone: {error.diag.message_primary}. Put it back or restore a backup (docs/operate.md); nothing was changed."
@@ -119,10 +123,10 @@ def _scram(connection: psycopg.Connection[tuple[object, ...]], role: str, passwo
     return connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
 
 
-def _tables(connection: psycopg.Connection[tuple[object, ...]]) -> list[str]:
+def _tables(connection: psycopg.Connection[tuple[object, ...]], paths: Sequence[Path]) -> list[str]:
     done = {str(name): str(digest) for name, digest in connection.execute("SELECT name, sha256 FROM armonika_meta.migration")}
     applied = []
-    for path in sorted((SQL / "migrations").glob("*.sql")):
+    for path in paths:
         text = path.read_text()
         digest = hashlib.sha256(text.encode()).hexdigest()
         if path.stem in done:

@@ -44,7 +44,7 @@ def told(status: int, code: str, detail: Any = "D", title: Any = "T", *more: str
     return answer(status, json.dumps(body).encode(), "application/problem+json", *more)
 
 
-def dripping(first: bytes, piece: bytes, pause: float = 0.05) -> Reply:
+def dripping(first: bytes, piece: bytes, pause: float = 0.02) -> Reply:
     """Sends something again and again, often enough that no single read takes long."""
 
     def send(wire: socket.socket) -> None:

@@ -29,7 +29,7 @@ from tests.api.scripted import Reply, answer, scripted
 )  # fmt: skip
 def test_an_export_that_drips_is_given_up(make: Maker, reply: Reply) -> None:
     with scripted(reply) as server, pytest.raises(errors.ConnectionFailed):
-        list(make(server, timeout=0.2).export(ME, USE))
+        list(make(server, timeout=0.1).export(ME, USE))
 
 
 def test_only_waiting_for_a_line_counts() -> None:

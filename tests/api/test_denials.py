@@ -58,18 +58,13 @@ def state_of(admin: psycopg.Connection[Any]) -> Any:
 
 def told(admin: psycopg.Connection[Any], client: httpx.Client, call: Call, person: str, record: str) -> tuple[Any, ...]:
     """What a caller sees, and what the log keeps of it."""
-
-    def one(statement: str, *parameters: object) -> Any:
-        row = admin.execute(statement.encode(), parameters).fetchone()
-        return row[0] if row else None
-
-    last = one("SELECT max(audit_id) FROM vault.audit")
+    before = admin.execute("SELECT max(audit_id) FROM vault.audit").fetchone()
+    assert before
     answer = call(client, person, record)
-    actor = one("SELECT actor FROM vault.session WHERE secret_hash = sha256(%s)", client.headers["authorization"][7:].encode())
     entries = admin.execute(
         "SELECT operation, granted, door, role, subject = %s, record = %s, dataset, fields, purpose, reason, reference "
-        "FROM vault.audit WHERE audit_id > %s AND actor = %s ORDER BY audit_id",
-        (person, record, last, actor),
+        "FROM vault.audit WHERE audit_id > %s AND actor = (SELECT actor FROM vault.session WHERE secret_hash = sha256(%s)) ORDER BY audit_id",
+        (person, record, before[0], client.headers["authorization"][7:].encode()),
     ).fetchall()
     headers = {name: value for name, value in answer.headers.items() if name not in ("date", "ratelimit")}
     assert person not in answer.text

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from armonika.client import Correction, Person, Record, errors
+from armonika.client import Correction, NewPerson, Person, Record, errors
 from tests.api.hostile import (
     EMAIL,
     ME,
@@ -63,6 +63,12 @@ def test_no_message_repeats_what_was_sent(make: Maker, caplog: pytest.LogCapture
             assert not [value for value in (NAME, EMAIL) if value.encode() in server.asked[0] and value in text]
     assert TOKEN not in caplog.text
     assert NAME not in caplog.text
+
+
+def test_what_is_no_text_does_not_hide_the_problem(make: Maker) -> None:
+    """A number in the place of a value is the API's to refuse; what it says must come through."""
+    with scripted(told(422, "invalid-value", "name is no text")) as server, pytest.raises(errors.InvalidValue, match="no text"):
+        make(server).create(NewPerson("account", {"name": 7, "phone": None}), USE)  # type: ignore[dict-item]
 
 
 def test_a_message_stays_on_one_line_and_is_short(make: Maker) -> None:

@@ -17,7 +17,6 @@ from armonika.doors.api.creations import Creations
 from armonika.doors.api.export import everything, lines
 from armonika.doors.api.gather import Gatherer
 from armonika.doors.api.tokens import Tokens
-from armonika.store.embedded import Embedded
 from armonika.trust.keys.provision import issue_token
 from armonika.trust.vault import secret_hash
 from armonika.trust.vault.errors import (
@@ -165,8 +164,7 @@ def test_what_waits_is_asked_when_its_turn_comes() -> None:
 
 
 @pytest.mark.parametrize("end", ["revoked_at = clock_timestamp()", "expires_at = clock_timestamp()"])
-def test_an_end_counts_for_the_next_request(live: Live, end: str) -> None:
-    dsn = Embedded(live.home / "postgres", live.home / "keys").admin_dsn
+def test_an_end_counts_for_the_next_request(live: Live, dsn: str, admin: psycopg.Connection[Any], end: str) -> None:
     token = issue_token(dsn)
     client = httpx.Client(base_url=live.api, headers={"Authorization": f"Bearer {token}"}, timeout=20)
     made = create(client)
@@ -186,14 +184,11 @@ def test_an_end_counts_for_the_next_request(live: Live, end: str) -> None:
         {"method": "PUT", "url": f"{person}/restriction", "json": USE}, {"method": "POST", "url": "/v1/people/erase", "json": {**USE, "people": [made["id"]]}},
         {"method": "POST", "url": "/v1/lookups", "json": {**USE, "dataset": "account", "email": "a@b.example", "fields": ["name"]}},
     ]  # fmt: skip
-    with psycopg.connect(dsn, autocommit=True) as admin:
-        admin.execute(f"UPDATE vault.session SET {end} WHERE secret_hash = sha256(%s)".encode(), (token.encode(),))
-        last = admin.execute("SELECT max(audit_id) FROM vault.audit").fetchone()
-        told = [client.request(**call) for call in calls]
-        assert [answer.status_code for answer in told] == [401] * len(calls)
-        assert len({answer.content for answer in told}) == 1
-        subject = UUID(made["id"])
-        assert not admin.execute(
-            "SELECT FROM vault.audit WHERE audit_id > %s AND subject = %s", (*(last or ()), subject)
-        ).fetchall()
-        assert admin.execute("SELECT state FROM vault.subject WHERE subject_id = %s", (subject,)).fetchone() == ("active",)
+    admin.execute(f"UPDATE vault.session SET {end} WHERE secret_hash = sha256(%s)".encode(), (token.encode(),))
+    last = admin.execute("SELECT max(audit_id) FROM vault.audit").fetchone()
+    told = [client.request(**call) for call in calls]
+    assert [answer.status_code for answer in told] == [401] * len(calls)
+    assert len({answer.content for answer in told}) == 1
+    subject = UUID(made["id"])
+    assert not admin.execute("SELECT FROM vault.audit WHERE audit_id > %s AND subject = %s", (*(last or ()), subject)).fetchall()
+    assert admin.execute("SELECT state FROM vault.subject WHERE subject_id = %s", (subject,)).fetchone() == ("active",)

@@ -146,13 +146,28 @@ def test_what_is_told_is_what_is_granted(steps: list[tuple[int, int]]) -> None:
         assert meter.state(b"other") == b'"default";r=10;t=0', "nobody pays for another"
 
 
-def test_it_costs_nearly_nothing() -> None:
-    meter, secrets = Meter(Rate.of(1_200_000)), [str(number).encode() * 8 for number in range(1000)]
-    began = time.perf_counter()
-    for secret in secrets * 20:
-        meter.charge(secret, 1)
-        meter.state(secret)
-    assert (time.perf_counter() - began) / 20000 < 50e-6
+class Counted(bytes):
+    """A caller; each look for one in a table is counted."""
+
+    looks = 0
+
+    def __hash__(self) -> int:
+        Counted.looks += 1
+        return super().__hash__()
+
+
+@pytest.mark.parametrize("most", [16, 4096])
+def test_it_costs_the_same_however_many_callers_there_are(most: int) -> None:
+    clock: list[int] = []
+    meter = Meter(Rate.of(1_200_000), clock=lambda: clock.append(1) or SECOND, most=most)  # type: ignore[func-returns-value]
+    for number in range(most + 10):
+        Counted.looks = 0
+        clock.clear()
+        caller = Counted(str(number).encode())
+        meter.charge(caller, 1)
+        meter.state(caller)
+        assert len(clock) == 2
+        assert Counted.looks <= 24
 
 
 def test_a_small_limit_holds_in_the_running_system() -> None:

@@ -10,17 +10,9 @@ import httpx
 import psycopg
 import pytest
 
-from tests.api.scopes import BOUNDS, CELLS, ONE_WRONG, OPEN, ROWS, Bounds, Caller, Cell, Row, Who, bounded, values
+from tests.api.scopes import BOUNDS, CELLS, ONE_WRONG, OPEN, ROWS, Bounds, Caller, Cell, Row, Who, bounded, create
 from tests.api.test_denials import state_of, told
 from tests.live import Live
-
-
-def create(client: httpx.Client, cell: Cell) -> Who:
-    email = f"{uuid4().hex}@org.example"
-    answer = client.post("/v1/people", json={**cell.use, "dataset": cell.dataset, "values": values(email)})
-    assert answer.status_code == 201, answer.text
-    return Who(answer.json()["id"], answer.json()["record"], email)
-
 
 People = Callable[[Cell], dict[str, Who]]
 
@@ -33,7 +25,7 @@ def people(caller: Caller, admin: psycopg.Connection[Any]) -> People:
     def of(cell: Cell) -> dict[str, Who]:
         if cell not in made:
             own = caller(cell.role)
-            kinds = {kind: create(own, cell) for kind in ("there", "restricted", "erased")}
+            kinds = dict(zip(("there", "restricted", "erased"), create(own, cell, 3), strict=True))
             assert own.delete(f"/v1/people/{kinds['erased'].person}", params=cell.use).status_code == 200
             # Whoever may do so of this cell: not every role may restrict.
             admin.execute("UPDATE vault.subject SET state = 'restricted' WHERE subject_id = %s", (kinds["restricted"].person,))
@@ -77,9 +69,11 @@ def test_a_token_does_what_is_inside_its_bounds_and_nothing_else(
         if not denied(cell, row, bounds):
             continue
         client = caller(cell.role, **bounded(cell, row, bounds))
+        # Of more than one bound that is wrong, who is there and who never was: of one, each kind.
+        about = kinds.values() if bounds in ONE_WRONG else (kinds["there"], kinds["unknown"])
         first, *others = (
             told(admin, client, lambda c, person, _: row.call(c, cell.use, cell.dataset, of[person]), who.person, who.record)
-            for who in kinds.values()
+            for who in about
         )
         assert all(other == first for other in others), (bounds, first, others)
         assert first[0] in (403, 404) or (first[0] == 200 and b'"status":40' in first[2]), (bounds, first)
@@ -87,10 +81,8 @@ def test_a_token_does_what_is_inside_its_bounds_and_nothing_else(
         assert first[3], "a denial has its entry"
         assert not any(entry[1] for entry in first[3])
     assert state_of(admin) == before, "a denial changed something"
-    for bounds in every:
-        if denied(cell, row, bounds):
-            continue
-        fresh = create(caller(cell.role), cell)
+    allowed = [bounds for bounds in every if not denied(cell, row, bounds)]
+    for bounds, fresh in zip(allowed, create(caller(cell.role), cell, len(allowed)) if allowed else (), strict=True):
         if row.operation == "create":
             fresh = fresh._replace(email=f"{uuid4().hex}@org.example")
         answer = row.call(caller(cell.role, **bounded(cell, row, bounds)), cell.use, cell.dataset, fresh)
@@ -113,7 +105,7 @@ def test_a_condition_or_a_key_tells_nothing_to_who_may_not(
         ("If-None-Match", '"x"'),
         ("Idempotency-Key", '"one"'),
     ):
-        with httpx.Client(base_url=live.api, headers={"Authorization": token, header: value}, timeout=20) as client:
+        with httpx.Client(base_url=live.api, headers={"Authorization": token, header: value}, timeout=20, verify=False) as client:
             first, *others = (
                 told(admin, client, lambda c, person, _: row.call(c, cell.use, cell.dataset, of[person]), who.person, who.record)
                 for who in kinds.values()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from armonika.web.messages import faults
@@ -59,8 +58,8 @@ def test_links_in_documents_lead_somewhere() -> None:
                     assert (path.parent / target).exists(), f"{path}: {target}"
 
 
-def test_help_is_quick() -> None:
-    began = time.perf_counter()
-    for _ in range(3):
-        subprocess.run([sys.executable, "-m", "armonika.doors.cli.main", "--help"], cwd=CHECKOUT, capture_output=True, check=True)
-    assert (time.perf_counter() - began) / 3 < 0.5
+def test_help_loads_nothing_that_it_does_not_need() -> None:
+    """Each of these takes longer to load than all of the command's own."""
+    asked = "import sys; from armonika.doors.cli.main import main; main(['--help']); print([name for name in ('asyncpg', 'cryptography', 'django', 'httpx', 'litestar', 'msgspec', 'psycopg') if name in sys.modules])"
+    said = subprocess.run([sys.executable, "-c", asked], cwd=CHECKOUT, capture_output=True, check=True, text=True)
+    assert said.stdout.splitlines()[-1] == "[]"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -225,3 +226,17 @@ def test_a_folder_that_no_witness_signed_and_a_file_without_keys(installed: Path
     keys.write_text(cosign.vkey("w.example", cosign.ED25519, crypto.ed25519_generate()[1]))
     status, said = verified(capsys, "--witness", str(keys))
     assert (status, "has not cosigned" in said) == (1, True)
+
+
+def test_a_hang_up_that_is_ignored_stays_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """`nohup`: whoever closes the terminal does not end it. Otherwise a hang-up takes down what was begun."""
+    monkeypatch.setattr(sys, "argv", ["armonika", "policy", "check"])
+    before = {number: signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGTERM)}
+    try:
+        for given, kept in ((signal.SIG_IGN, signal.SIG_IGN), (signal.SIG_DFL, signal.default_int_handler)):
+            signal.signal(signal.SIGHUP, given)
+            assert main() == 0
+            assert signal.getsignal(signal.SIGHUP) is kept
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -51,11 +51,12 @@ def test_the_officer_is_told_and_says_what_was_seen(live: Live) -> None:
     assert recorded.status == 200
     assert 'role="status"' in recorded.text
     assert unseen(recorded) == unseen(first) - len(numbers.split(","))
-    older = page
-    while found := re.search(r"\?before=\d+", officer.get(older).text):
-        older = page + found.group()
-        if left := shown(officer.get(older)):
-            officer.submit_from(older, page, {"shown": left})
+    where = page
+    while older := re.search(r'href="(\?before=\d+)"', recorded.text):
+        where = page + older.group(1)
+        recorded = officer.get(where)
+        if left := shown(recorded):
+            recorded = officer.submit(where, {"shown": left})
     assert unseen(officer.get(home)) == 0
     assert 'class="notice bad"' not in officer.get(home).text
     again = officer.submit_from(home, page, {"shown": numbers})

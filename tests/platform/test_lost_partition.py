@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import psycopg
@@ -21,9 +19,8 @@ from tests.live import CHECKOUT, free_port, start, stop
 pytestmark = pytest.mark.timeout(240)
 
 
-def test_a_detached_partition_is_told_with_the_way_out() -> None:
-    home = Path(tempfile.mkdtemp(prefix="armonika-parts-", dir="/var/tmp"))
-    home.chmod(0o755)
+def test_a_detached_partition_is_told_with_the_way_out(folder: Path) -> None:
+    home = folder
     live = start(home, free_port(), sample=False)
     try:
         embedded = Embedded(home / "postgres", home / "keys", user_for("postgres") if os.geteuid() == 0 else None)
@@ -60,4 +57,3 @@ def test_a_detached_partition_is_told_with_the_way_out() -> None:
     finally:
         if live.process.poll() is None:
             stop(live)
-        shutil.rmtree(home, ignore_errors=True)

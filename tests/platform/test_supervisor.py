@@ -191,6 +191,7 @@ def test_the_ballast_is_given_up_on_a_full_disk_and_made_again(tmp_path: Path) -
 
 
 @pytest.mark.skipif(not Path("/usr/lib/postgresql/15/bin/postgres").exists(), reason="Debian's postgresql-15 is not installed")
+@pytest.mark.timeout(480)
 def test_the_vaults_attacks_hold_on_postgresql_15_too(tmp_path: Path, folder: Path) -> None:
     binaries, user = "/usr/lib/postgresql/15/bin", ["setpriv", "--reuid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
     if user:
@@ -227,7 +228,7 @@ def test_the_vaults_attacks_hold_on_postgresql_15_too(tmp_path: Path, folder: Pa
         url = f"postgresql://postgres:for-this-test-only@/postgres?host={folder}&port=5499"
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "tests/vault", "tests/audit", "-p", "no:cacheprovider"], cwd=CHECKOUT, capture_output=True, text=True,
-            env={**os.environ, "ARMONIKA_TEST_DATABASE_URL": url}, timeout=200, check=False,
+            env={**os.environ, "ARMONIKA_TEST_DATABASE_URL": url}, timeout=400, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout[-3000:]
         home = folder / "home"

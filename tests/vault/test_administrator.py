@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -13,7 +15,9 @@ from psycopg.conninfo import make_conninfo
 
 from armonika import policy
 from armonika.policy.compile import catalogue
+from armonika.store.migrate import migrate
 from armonika.trust import crypto
+from armonika.trust.keys import Keyring
 from armonika.trust.keys.provision import end_token, issue_token, provision
 from armonika.trust.vault import administrator, codec, staff
 from armonika.trust.vault.errors import Refused, SessionEnded, Undeclared
@@ -23,6 +27,7 @@ from tests.staff import appoint
 from tests.vault.stage import READ, Stage
 from tests.vault.undone import refused, rows, undone
 
+BEFORE = "0013_post_administrator_of_before_afterwards"
 TABLES = ("administrator_entry", "administrator_seen")
 ENTRIES = (
     "SELECT a.audit_id, a.at, a.operation, a.granted, a.actor, a.role, a.subject, a.reference FROM vault.audit a "
@@ -138,7 +143,7 @@ def test_a_use_of_doors_functions_with_these_rights_leaves_a_row_each(stage: Sta
         )
         asked = rows(stage, codec.percent(codec.ASK), *shape)
         assert [verdict for *_, verdict in asked] == [0, 0, 0]
-        assert sorted(told(stage, last)) == sorted((READ, True, one, None) for one in some)
+        assert sorted(told(stage, last), key=str) == sorted([(READ, True, one, None) for one in some], key=str)
         last = stage.last()
         rows(stage, "SELECT * FROM vault.ask_find(%s, %s::smallint, %s::smallint, NULL, %s::smallint, %s::smallint, ARRAY[1], ARRAY[%s::bytea], %s::bigint)",
              secret, stage.provide, stage.reason, stage.account.id, stage.account.ordinals["email"], bytes(32), stage.name)  # fmt: skip
@@ -308,8 +313,9 @@ def test_the_list_opens_with_a_committed_ticket_of_its_own(doors: Doors, stage: 
     assert stage.refused("site", SEE, *words, [number]) == "42501"
 
 
-def test_what_was_done_before_this_release_is_filled_in(server: object) -> None:
-    """A database of the release before has entries and no rows. Nobody has seen them: they come to everybody. Policies of before get no entry now."""
+@contextmanager
+def database(server: object) -> Iterator[str]:
+    """A database of its own, with what two starts and the operator did in it."""
     admin_dsn, keys = server.admin_dsn, server.home / "keys"  # type: ignore[attr-defined]
     other = make_conninfo(admin_dsn, dbname="armonika_unseen")
     with psycopg.connect(admin_dsn, autocommit=True) as connection:
@@ -318,6 +324,16 @@ def test_what_was_done_before_this_release_is_filled_in(server: object) -> None:
     try:
         provision(keys, other, catalogue(policy.load()))
         issue_token(other, label="before")
+        yield other
+    finally:
+        with psycopg.connect(admin_dsn, autocommit=True) as connection:
+            connection.execute("DROP DATABASE IF EXISTS armonika_unseen WITH (FORCE)")
+
+
+def test_what_was_done_before_this_release_is_filled_in(server: object) -> None:
+    """A database of the release before has entries and no rows. Nobody has seen them: they come to everybody. Policies of before get no entry now."""
+    keys = server.home / "keys"  # type: ignore[attr-defined]
+    with database(server) as other:
         with psycopg.connect(other, autocommit=True) as connection:
             wanted = connection.execute(ROWS, (0,)).fetchall()
             assert wanted == connection.execute(ENTRIES, (0,)).fetchall()
@@ -326,12 +342,32 @@ def test_what_was_done_before_this_release_is_filled_in(server: object) -> None:
                 "DROP TABLE vault.administrator_seen, vault.administrator_entry",
                 "ALTER TABLE vault.policy_version DROP COLUMN entry_due",
                 "DELETE FROM vault.operation WHERE id IN (43, 44)",
-                "DELETE FROM armonika_meta.migration WHERE name = '0012_pre_administrator'",
+                f"DELETE FROM armonika_meta.migration WHERE name IN ('0012_pre_administrator', '{BEFORE}')",
             ):
                 connection.execute(statement.encode())
-        assert provision(keys, other, catalogue(policy.load())).migration.applied == ("0012_pre_administrator",)
+        assert provision(keys, other, catalogue(policy.load())).migration.applied == ("0012_pre_administrator", BEFORE)
         with psycopg.connect(other, autocommit=True) as connection:
             assert connection.execute(ROWS, (0,)).fetchall() == wanted
-    finally:
-        with psycopg.connect(admin_dsn, autocommit=True) as connection:
-            connection.execute("DROP DATABASE IF EXISTS armonika_unseen WITH (FORCE)")
+
+
+def test_the_look_through_the_whole_log_holds_nobody_up(server: object) -> None:
+    """It may take minutes: until it is over it has no more than a reader has, and no number of a transaction, for which the sealer would wait."""
+    ring = Keyring.open(server.home / "keys")  # type: ignore[attr-defined]
+    with (
+        database(server) as other,
+        psycopg.connect(other) as holder,
+        psycopg.connect(other, autocommit=True) as watch,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        watch.execute("DELETE FROM armonika_meta.migration WHERE name = %s", (BEFORE,))
+        # Where it would write, when it has looked.
+        holder.execute("LOCK TABLE vault.administrator_entry IN SHARE MODE")
+        done = pool.submit(migrate, other, ring.database_passwords(), ring.keyring_id)
+        while not (waiting := watch.execute("SELECT pid, backend_xid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'").fetchall()):  # fmt: skip
+            assert not done.done()
+        ((pid, number),) = waiting
+        assert number is None
+        held = watch.execute("SELECT DISTINCT l.mode FROM pg_locks l JOIN pg_class c ON c.oid = l.relation WHERE l.pid = %s AND l.granted AND c.relnamespace = 'vault'::regnamespace", (pid,)).fetchall()  # fmt: skip
+        assert held == [("AccessShareLock",)]
+        holder.rollback()
+        assert done.result().applied == (BEFORE,)

@@ -32,6 +32,23 @@ def test_a_secret_acts_while_it_lives_at_its_door(stage: Stage, number: int) -> 
     assert stage.refused("api", codec.WHOAMI, secret) == ("" if living else "AR401")
 
 
+def test_a_denial_is_the_same_work_whoever_is_asked_for(stage: Stage) -> None:
+    """Counted in pages of the database: whoever measures how long an answer takes learns no more from it than from the answer."""
+    stage.allow(READ)
+    secret, gone = stage.session(), stage.person().subject
+    stage.doors.verifier.erase(stage.doors.verifier.service, [gone], "legal", "verification")
+    asked = [[secret], [READ], [stage.provide], [stage.reason], [None], None, [None], [stage.account.id], [stage.name], [1]]
+    touched = []
+    for whom in (gone, uuid4(), stage.person(state="restricted").subject):
+        asked[5] = [whom]
+        # The first looks up what the session then keeps: tables, functions, plans.
+        for _ in range(2):
+            ((plan,),) = stage.rows("api", f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) {codec.ASK}", *asked)
+        touched.append(plan[0]["Plan"]["Shared Hit Blocks"] + plan[0]["Plan"]["Shared Read Blocks"])
+    assert min(touched) > 10, "what the function does is counted"
+    assert max(touched) - min(touched) <= 3, touched
+
+
 def test_no_secret_is_nobody(stage: Stage) -> None:
     stage.allow(READ)
     whom, secret = stage.person().subject, stage.session()

@@ -250,6 +250,27 @@ def test_of_a_backlog_each_page_passes_over_the_pages_before(
     assert settled == [last, numbers[1], numbers[3]]
 
 
+def test_what_was_sealed_beside_an_open_transaction_is_passed_over_at_once_when_it_ends(
+    stage: Stage, sealed: Sealer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not in pages: each of them would pass over all that is sealed behind it."""
+    monkeypatch.setattr(module, "BATCH", 2)
+    for _ in range(3):
+        unsealed(stage)
+    with stage.doors.raw() as held:
+        statement, words = refusal(stage)
+        held.cursor(binary=True).execute(codec.percent(statement).encode(), words)
+        for _ in range(12):
+            stage.doors.person()
+        while sealed.seal(publish=False):
+            continue
+        held.rollback()
+    sealed.publish()
+    for _ in range(4):
+        assert unsealed(stage, 2) == []
+    assert state(stage)[1] == stage.last()
+
+
 def test_before_the_first_entry_no_number_is_waited_for(stage: Stage) -> None:
     with undone(stage):
         for statement in ("SET LOCAL session_replication_role = replica", "DELETE FROM vault.leaf", "DELETE FROM vault.audit", "UPDATE vault.seal_state SET size = 0, settled = 0, pending = 0, pending_xact = NULL"):  # fmt: skip

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 
+from armonika.trust import crypto
 from armonika.trust.vault import Unverified, Vault, secret_hash
 from armonika.trust.vault.errors import (
     Invalid,
@@ -102,8 +103,6 @@ def test_passwords_of_every_length_and_letter(doors: Doors) -> None:
         assert len(site._proof(password, salt)) == 32
     long = "x" * 4097
     assert site._proof(long, b"s" * 16) != site._proof(long[:4096], b"s" * 16)
-    from armonika.trust import crypto
-
     pepper = site._credentials.pepper
     assert pepper is not None
     assert site._proof("a", b"s" * 16) == crypto.hmac_sha256(pepper, b"armonika/proof/1\0" + crypto.argon2id(b"a", b"s" * 16))
@@ -120,6 +119,25 @@ def test_passwords_of_every_length_and_letter(doors: Doors) -> None:
     for call in (lambda: doors.api._proof("a", b"s" * 16), lambda: doors.api._decoy(b"d")):
         with pytest.raises(KeyUnavailable):
             call()
+
+
+def test_a_sign_in_is_the_same_work_whether_the_address_is_known(doors: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One password hash and the same calls of the database: whoever measures an answer learns no more from it than from what it says."""
+    site, (email, _) = doors.site, member(doors)
+    assert site.catalogue
+    done: list[str] = []
+    hashed, rows = crypto.argon2id, site._store.rows
+    monkeypatch.setattr(crypto, "argon2id", lambda *given: done.append("argon2id") or hashed(*given))  # type: ignore[func-returns-value]
+    monkeypatch.setattr(site._store, "rows", lambda *given, **named: done.append(given[0]) or rows(*given, **named))  # type: ignore[func-returns-value]
+    works = []
+    for address in (email, f"{uuid4().hex}@org.example"):
+        done.clear()
+        with pytest.raises(Refused):
+            site.sign_in("account", address, "wrong wrong wrong")
+        works.append(list(done))
+    assert works[0] == works[1]
+    assert works[0].count("argon2id") == 1
+    assert len(works[0]) == 3
 
 
 def test_lists_pass_over_what_the_policy_does_not_name(doors: Doors, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -148,24 +148,34 @@ def _ended(connection: psycopg.Connection[Any], log: Path, public: bytes) -> int
     return again + _back(connection)
 
 
+_WHOLE = (
+    "SELECT e.subject_id, e.at, e.audit_id, e.records, e.ended_no FROM vault.ended e WHERE e.record_id IS NULL AND coalesce(e.kept, 0) = 0 "
+    "AND NOT EXISTS (SELECT FROM vault.erasing x WHERE x.subject_id = e.subject_id)"
+)
+"""Ends of people of whom nothing was kept, and whose keys are destroyed: of whose keys are not yet, the keeper takes care."""
+_RECORDS_BACK = "SELECT r.subject_id, r.record_id FROM vault.ended e JOIN vault.record r ON r.subject_id = e.subject_id AND r.record_id = e.record_id"
+_PEOPLE_BACK = (
+    f"WITH e AS NOT MATERIALIZED ({_WHOLE}) SELECT s.subject_id FROM e JOIN vault.subject s USING (subject_id) WHERE s.state <> 'erased' "
+    "UNION SELECT r.subject_id FROM e JOIN vault.record r USING (subject_id) UNION SELECT c.subject_id FROM e JOIN vault.credential c USING (subject_id)"
+)
+_TOMBSTONES = (
+    f"INSERT INTO vault.tombstone (subject_id, erased_at, audit_id, records) SELECT DISTINCT ON (e.subject_id) e.subject_id, e.at, e.audit_id, coalesce(e.records, 0) "
+    f"FROM ({_WHOLE}) e WHERE NOT EXISTS (SELECT FROM vault.tombstone t WHERE t.subject_id = e.subject_id) ORDER BY e.subject_id, e.ended_no ON CONFLICT DO NOTHING"
+)
+
+
 def _back(connection: psycopg.Connection[Any]) -> int:
-    """Ends again what had ended and stands there all the same: rows that somebody took from a copy and put back. Whose keys are still being destroyed in
-    pages is left to the keeper. Returns how many records and people it was."""
+    """Ends again what had ended and stands there all the same: rows that somebody took from a copy and put back. Returns how many records and people it was.
+
+    Each start looks, so what there is to end is asked for first: that is answered by indexes alone, however large the records are."""
     with connection.transaction():
-        whole = "e.record_id IS NULL AND coalesce(e.kept, 0) = 0 AND NOT EXISTS (SELECT FROM vault.erasing x WHERE x.subject_id = e.subject_id)"
-        records = connection.execute(
-            "DELETE FROM vault.record r USING vault.ended e WHERE e.subject_id = r.subject_id AND e.record_id = r.record_id"
-        ).rowcount
-        people = connection.execute(
-            f"SELECT DISTINCT e.subject_id FROM vault.ended e JOIN vault.subject s ON s.subject_id = e.subject_id WHERE {whole} AND (s.state <> 'erased' "
-            "OR EXISTS (SELECT FROM vault.record r WHERE r.subject_id = e.subject_id) OR EXISTS (SELECT FROM vault.credential c WHERE c.subject_id = e.subject_id))".encode()
-        ).fetchall()
+        records = connection.execute(_RECORDS_BACK.encode()).fetchall()
+        for subject, record in records:
+            connection.execute("DELETE FROM vault.record r WHERE r.subject_id = %s AND r.record_id = %s", (subject, record))
+        people = connection.execute(_PEOPLE_BACK.encode()).fetchall()
         for (subject,) in people:
             connection.execute("DELETE FROM vault.record r WHERE r.subject_id = %s", (subject,))
             connection.execute("SELECT vault.end_sign_in(%s)", (subject,))
             connection.execute("UPDATE vault.subject SET state = 'erased', org_id = NULL WHERE subject_id = %s", (subject,))
-        connection.execute(
-            f"INSERT INTO vault.tombstone (subject_id, erased_at, audit_id, records) SELECT DISTINCT ON (e.subject_id) e.subject_id, e.at, e.audit_id, coalesce(e.records, 0) FROM vault.ended e "
-            f"WHERE {whole} ORDER BY e.subject_id, e.ended_no ON CONFLICT DO NOTHING".encode()
-        )
-        return records + len(people)
+        connection.execute(_TOMBSTONES.encode())
+        return len(records) + len(people)

@@ -13,9 +13,10 @@ BEGIN
         UPDATE vault.seal_state SET settled = st.pending, pending_xact = NULL RETURNING * INTO st;
     END IF;
     IF st.pending_xact IS NULL THEN
-        -- Of a backlog one page at a time: what is sealed of it is passed over from the next page on.
-        UPDATE vault.seal_state SET pending_xact = pg_snapshot_xmax(pg_current_snapshot()), pending = coalesce((SELECT max(x.audit_id) FROM
-            (SELECT a.audit_id FROM vault.audit a WHERE a.audit_id > st.settled ORDER BY a.audit_id LIMIT least(most, 100000)) x), st.settled);
+        -- Of a backlog one page at a time: what is sealed of it is passed over from the next page on. What was sealed while a transaction was open for long is
+        -- passed over at once when it has ended.
+        UPDATE vault.seal_state SET pending_xact = pg_snapshot_xmax(pg_current_snapshot()), pending = greatest(st.settled, (SELECT max(l.audit_id) FROM vault.leaf l),
+            (SELECT max(x.audit_id) FROM (SELECT a.audit_id FROM vault.audit a WHERE a.audit_id > st.settled ORDER BY a.audit_id LIMIT least(most, 100000)) x));
     END IF;
     -- The names of a set of fields are looked up once a set, not once a row.
     RETURN QUERY

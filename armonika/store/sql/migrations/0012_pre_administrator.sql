@@ -15,7 +15,3 @@ ALTER TABLE vault.policy_version ADD COLUMN entry_due boolean NOT NULL DEFAULT f
 ALTER TABLE vault.policy_version ALTER COLUMN entry_due SET DEFAULT true;
 
 INSERT INTO vault.operation VALUES (43, 'administrator-seen'), (44, 'clock-confirmed');
-
--- What was done before this release: nobody has seen it.
-INSERT INTO vault.administrator_entry (audit_id, at, operation, granted, actor, role, subject, reference)
-    SELECT a.audit_id, a.at, a.operation, a.granted, a.actor, a.role, a.subject, a.reference FROM vault.audit a WHERE a.door = 'administrator';
