@@ -41,16 +41,15 @@ def told(context: Context, evidence: Evidence, also: Sequence[journal.Line] = ()
     }
     # After the entries: each of them has its line by now, and what came meanwhile is young.
     held = Keyring.open(context.settings.keys).journal()
-    lines = {line.reference: line for line in (*held.lines, *also)}
-    for reference, line in lines.items():
+    for line in (*held.lines, *also):
         evidence.expect(
-            entries.get(reference) == line.act or datetime.now(UTC) - line.at < MOST_LATE,
+            entries.get(line.reference) == line.act or datetime.now(UTC) - line.at < MOST_LATE,
             f"{line.act} of {line.at:%Y-%m-%d %H:%M} with the keys' files has no entry",
         )
-    faults = [*held.faults, *(one for one, name in entries.items() if name in journal.ACTS and one not in lines)]
+    faults = journal.missing(held, entries)
     evidence.expect(
         not faults or entries.get(journal.lacking(faults)) == journal.BROKEN,
-        f"the journal of the keys lacks {len(set(faults))} lines, and nobody was told",
+        f"the journal of the keys lacks {len(faults)} lines, and nobody was told",
     )
     with context.undone():
         call = f"SELECT {_NOTES}(%s, NULL, 'AAAAAAAA-0')"

@@ -14,7 +14,7 @@ import pytest
 from armonika.store.private_files import KeyFileError
 from armonika.trust.keys import Keyring, RootKeyError, journal
 from armonika.trust.keys.ceremony import Ceremony, CeremonyError, restore
-from armonika.trust.keys.journal import FILE, Journal, lacking, moment
+from armonika.trust.keys.journal import FILE, Journal, lacking, missing, moment
 from armonika.trust.keys.keyring import alone
 from armonika.trust.keys.providers import choose
 from armonika.trust.keys.providers.sealed_file import SealedFile
@@ -130,6 +130,22 @@ def test_a_line_that_is_changed_forged_moved_or_taken_away_is_missed(folder: Pat
     (folder / FILE).chmod(0o644)
     with pytest.raises(KeyFileError, match="open to others"):
         held(folder)
+
+
+def test_what_is_missing_counts_once_whoever_names_it(folder: Path) -> None:
+    for door in ("site", "api", "worker"):
+        act(folder, door=door)
+    lines = (folder / FILE).read_bytes().splitlines(keepends=True)
+    entries = {line.reference: line.act for line in held(folder).lines} | {"ABCDEFGH-1": journal.BROKEN}
+    references = list(entries)
+    assert missing(held(folder), entries) == []
+    (folder / FILE).write_bytes(lines[0] + lines[2])
+    assert missing(held(folder), entries) == [references[1]], "named by the next line and by its entry"
+    assert len(missing(held(folder), {})) == 1
+    (folder / FILE).write_bytes(lines[0])
+    assert missing(held(folder), entries) == sorted(references[1:3])
+    (folder / FILE).write_bytes(b"".join(lines) + b"x\n")
+    assert len(missing(held(folder), entries)) == 1
 
 
 def test_an_old_keyring_put_back_loses_no_line(folder: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ keyring keeps the newest line that it knows, and the audit log has an entry for 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -59,6 +59,15 @@ def moment(reference: str) -> datetime | None:
         return datetime.strptime(digits, _TIME).replace(tzinfo=UTC)
     except ValueError:
         return None
+
+
+def missing(held: Journal, entries: Mapping[str, str]) -> list[str]:
+    """What the journal lacks, each once: its faults, and references of `entries` (reference to act, as the log has them) that no line has."""
+    written = {line.reference for line in held.lines}
+    gone = {one for one, act in entries.items() if act in ACTS and one not in written}
+    # A line that its neighbour or the keyring names, and whose entry is there, is one.
+    named = {one.partition("-")[0] for one in gone}
+    return sorted({*gone, *(one for one in held.faults if _letters(one) not in named)})
 
 
 def lacking(faults: Iterable[str]) -> str:

@@ -24,8 +24,7 @@ def tell(ring: Keyring, admin_dsn: str, wait_seconds: int = 20) -> int:
         }
         # After the lock: every line that has an entry is in the file by now.
         held = ring.journal()
-        written = {line.reference for line in held.lines}
-        faults = [*held.faults, *(one for one, name in known.items() if name != journal.BROKEN and one not in written)]
+        faults = journal.missing(held, known)
         due = [(line.act, line.door, line.reference) for line in held.lines]
         if faults:
             due.append((journal.BROKEN, None, journal.lacking(faults)))
