@@ -24,6 +24,7 @@ from armonika.trust.keys.keyring import alone
 from armonika.trust.keys.providers import choose
 from armonika.trust.keys.provision import provision
 from armonika.trust.keys.tell import tell
+from tests.folders import folder
 from tests.keys.house import House, house
 from tests.keys.test_killed_keys import FILES, killed
 
@@ -234,15 +235,16 @@ def test_a_copy_that_lost_entries_has_each_once(home: House) -> None:
     assert [reference for _, reference, _ in entries(home, other)] == [reference for _, reference, _ in both]
 
 
-def test_a_restored_copy_is_an_act_with_the_keys_and_a_drill_is_none(home: House, tmp_path: Path) -> None:
+def test_a_restored_copy_is_an_act_with_the_keys_and_a_drill_is_none(home: House) -> None:
     assert command(home, "backup", "create").returncode == 0
     drilled = command(home, "backup", "drill")
     assert "The audit log of the copy is not whole" in drilled.stderr, "nothing was sealed here; the copy was made"
     assert told(home) == []
-    done = command(home, "restore", "latest", "--to", str(tmp_path / "copy"))
-    assert done.returncode == 0, done.stderr
+    with folder("copy") as place:
+        done = command(home, "restore", "latest", "--to", str(place / "home"))
+        assert done.returncode == 0, done.stderr
+        assert Keyring.open(place / "home" / "keys").journal() == Keyring.open(home.config.keys).journal()
     assert told(home) == [(journal.COPIED, "keeper")]
-    assert Keyring.open(tmp_path / "copy" / "keys").journal() == Keyring.open(home.config.keys).journal()
 
 
 def test_what_is_no_line_is_refused(home: House) -> None:

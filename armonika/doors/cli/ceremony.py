@@ -7,6 +7,7 @@ import getpass
 import sys
 from pathlib import Path
 
+from armonika.doors.cli.running import aside
 from armonika.settings import Settings
 from armonika.store.private_files import read_private, write_private
 from armonika.supervisor.keys_told import tell_now
@@ -35,7 +36,7 @@ def run(args: argparse.Namespace, config: Settings) -> int:
             _ask(f"Share {number} of {NEEDED}: ") for number in range(1, NEEDED + 1)
         ]
         ring = restore(config.keys, shares, choose(config.keys))
-        tell_now(config, ring, _aside)
+        tell_now(config, ring, aside)
         print(f"The keyring {ring.keyring_id[:8]} has a new root key. Start the system: `armonika serve`.")
         return 0
     ceremony = Ceremony()
@@ -43,7 +44,7 @@ def run(args: argparse.Namespace, config: Settings) -> int:
         for number, share in enumerate(ceremony.shares, start=1):
             write_private(args.to / f"share-{number}.txt", f"{share}\n".encode())
         ring = ceremony.finish(config.keys, [read_private(args.to / f"share-{number}.txt").decode() for number in (1, 3, 5)])
-        tell_now(config, ring, _aside)
+        tell_now(config, ring, aside)
         print(
             f"{OF} shares are in {args.to}. Give each to one custodian, then remove the folder: three of them together restore the root key."
         )
@@ -57,15 +58,11 @@ def run(args: argparse.Namespace, config: Settings) -> int:
         print("\033[2J\033[3J\033[H", end="", flush=True)
     print(f"Now {NEEDED} of you type your share, to prove that it works.")
     ring = ceremony.finish(config.keys, [_ask(f"Share {number} of {NEEDED}: ") for number in range(1, NEEDED + 1)])
-    tell_now(config, ring, _aside)
+    tell_now(config, ring, aside)
     print(
         f"The recovery key is in force: {NEEDED} of the {OF} shares restore the root key. Shares of earlier ceremonies are void: destroy them."
     )
     return 0
-
-
-def _aside(text: str) -> None:
-    print(text, file=sys.stderr)
 
 
 def _ask(prompt: str) -> str:

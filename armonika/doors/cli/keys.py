@@ -13,7 +13,7 @@ import psycopg
 
 from armonika import policy, settings
 from armonika.doors.cli import ceremony
-from armonika.doors.cli.running import admin_dsn, not_reached
+from armonika.doors.cli.running import admin_dsn, aside, not_reached
 from armonika.gates.channel import AUTHORITY
 from armonika.rules.key_states import IllegalTransition, KeyState
 from armonika.settings import Settings
@@ -153,7 +153,7 @@ def _credentials(config: Settings, door: str, folder: Path) -> int:
         authority, given = ring.authority(), ring.credentials(door, held) if door in DOORS else None
         ring.act(journal.CREDENTIALS, door)
         ring.save()
-    tell_now(config, ring, _aside)
+    tell_now(config, ring, aside)
     if given:
         print(credentials.write(given, folder))
     certificates.hand_out(authority, door, folder, None, certificates.UNIT_DAYS, own)
@@ -161,14 +161,10 @@ def _credentials(config: Settings, door: str, folder: Path) -> int:
     return 0
 
 
-def _aside(text: str) -> None:
-    print(text, file=sys.stderr)
-
-
 def _authority(config: Settings, loaded: policy.Policy, renew: bool) -> int:
     if renew:
         names = KeyDesk(config, loaded, "").renew_authority()
-        tell_now(config, Keyring.open(config.keys), _aside)
+        tell_now(config, Keyring.open(config.keys), aside)
         print(f"New certificates for: {', '.join(names) or 'no running process'}.", file=sys.stderr)
     else:
         made = not (config.keys / keyring.FILE).exists()
@@ -189,7 +185,7 @@ def _move_root(config: Settings, name: str) -> int:
     with alone(config.keys):
         ring = Keyring.open(config.keys)
         ring.renew(choose(config.keys, name))
-    tell_now(config, ring, _aside)
+    tell_now(config, ring, aside)
     print(f"The root key is in `{name}` now: set ARMONIKA_ROOT={name} for every start from here on.")
     return 0
 
