@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from armonika.flows.access import may_review
 from armonika.policy import Policy
+from armonika.trust.keys import journal
 from armonika.trust.vault import Vault, administrator, staff
 from armonika.trust.vault.administrator import Act
 from armonika.trust.vault.types import Actor, Ask, SecretHash
@@ -17,10 +19,12 @@ _OF_STAFF = ("credential", "second-factor", "staff-end")
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """One entry, with the address of the member of staff that it is about; empty where it is about none, or nothing is left of them."""
+    """One entry, with the address of the member of staff that it is about; empty where it is about none, or nothing is left of them. `done`: when it was
+    done, of what was done with the keys' files and is told afterwards."""
 
     act: Act
     email: str
+    done: datetime | None = None
 
 
 def unseen(vault: Vault, policy: Policy, secret: SecretHash, actor: Actor) -> int:
@@ -38,7 +42,14 @@ def acts(vault: Vault, secret: SecretHash, before: int | None = None) -> list[Sh
         for subject, outcome in zip(subjects, vault.read_many(asks) if asks else (), strict=True)
         if outcome.records
     }
-    return [Shown(one, emails.get(one.subject, "") if one.subject else "") for one in found]
+    return [
+        Shown(
+            one,
+            emails.get(one.subject, "") if one.subject else "",
+            journal.moment(one.reference or "") if one.operation in journal.ACTS else None,
+        )
+        for one in found
+    ]
 
 
 def see(vault: Vault, secret: SecretHash, numbers: Sequence[int]) -> int | None:

@@ -22,6 +22,7 @@ from armonika.supervisor.backup.create import catalogue_of
 from armonika.trust.keys import Keyring, credentials
 from armonika.trust.keys.epochs import now
 from armonika.trust.keys.keyring import alone
+from armonika.trust.keys.tell import tell
 
 MOST_APART = timedelta(minutes=10)
 """Between this machine's clock and that of the database: more, and one of them is wrong."""
@@ -175,10 +176,12 @@ class KeyDesk:
         return ring
 
     def tend(self) -> Tended:
-        """What is due by the policy: removes backups, rotates epochs that are older than `epoch_days`, destroys those whose last backup ended.
+        """What is due: notes in the log what was done with the keys' files while the database did not answer; and by the policy removes backups, rotates epochs
+        that are older than `epoch_days`, destroys those whose last backup ended.
 
         Raises KeyDeskError while the database does not trust the clock: a jump would remove every backup and the keys of what is still kept.
         """
+        tell(Keyring.open(self._config.keys), self._dsn)
         check_clock(self._dsn)
         ring = self.sync()
         copies = self._policy.copies
@@ -206,6 +209,7 @@ class KeyDesk:
         if conninfo_to_dict(self._dsn).get("sslcert") or not certificates.held(self._config):
             return "due"
         self.renew_authority()
+        tell(Keyring.open(self._config.keys), self._dsn)
         return "renewed"
 
     def renew_authority(self) -> list[str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import psycopg
 
-from armonika.verify import access
+from armonika.trust.keys.journal import Line
+from armonika.verify import access, keys_journal
 from armonika.verify.context import Context
 from armonika.verify.frame import Evidence
 
@@ -45,9 +46,10 @@ SABOTAGES: dict[str, tuple[str, ...]] = {
 """Statements that plant a fault of it."""
 
 
-def told(context: Context, evidence: Evidence) -> None:
+def told(context: Context, evidence: Evidence, also: Sequence[Line] = ()) -> None:
     """Every entry of the administrator has its row and every row its entry; a new one has both at once, and a letter waits; rows cannot be taken away; who
-    is said to have seen one left an entry; the roles that the policy lets review see them, no other role does. Inside a transaction that is rolled back."""
+    is said to have seen one left an entry; the roles that the policy lets review see them, no other role does; what is done with the keys' files is told
+    (`keys_journal`, to which `also` goes). Inside a transaction that is rolled back."""
     for what, one, other in (("an entry of the administrator has no row", _ENTRIES, _ROWS), ("a row of the administrator has no entry", _ROWS, _ENTRIES)):  # fmt: skip
         ((count, first),) = context.rows(_APART.format(one, other))
         evidence.expect(count == 0, f"{what}: {count}, the first is audit {first}")
@@ -65,6 +67,7 @@ def told(context: Context, evidence: Evidence) -> None:
     )  # fmt: skip
     evidence.expect(stray == 0, f"{stray} rows are said to be seen by somebody who left no entry")
     _roles(context, evidence, reviewers)
+    keys_journal.told(context, evidence, also)
 
 
 def _new(context: Context, evidence: Evidence) -> None:

@@ -93,7 +93,7 @@ class Context:
         try:
             yield
         finally:
-            self.database.execute("ROLLBACK TO SAVEPOINT undone" if inside else "ROLLBACK")
+            self.database.execute("ROLLBACK TO SAVEPOINT undone; RELEASE SAVEPOINT undone" if inside else "ROLLBACK")
 
     def token(self, script: str = "latin") -> str:
         """A unique token of 20 characters."""

@@ -14,12 +14,13 @@ from typing import Any
 
 from armonika.settings import Settings
 from armonika.trust.keys import Keyring
+from armonika.trust.keys.journal import FILE as JOURNAL
 from armonika.trust.keys.keyring import FILE
 from armonika.verify.context import Context
 from armonika.verify.frame import Evidence
 from armonika.verify.scan import pieces
 
-KEPT = {FILE, "root.key", "postgres", ".lock"}
+KEPT = {FILE, JOURNAL, "root.key", "postgres", ".lock"}
 """All that may lie in the folder of keys."""
 MOST_DRILL_SECONDS = 3600
 _MARKS = (b"armonika-keyring/", b"armonika-root-key/")

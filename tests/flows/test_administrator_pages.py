@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import re
 import time
+from pathlib import Path
 
 import pytest
 
 from armonika import policy
 from armonika.trust import crypto
+from armonika.trust.keys import Keyring
 from armonika.verify.http import Answer, Browserlike, send
 from tests.flows.test_second_factor_pages import appointed, enrolled, password_given
 from tests.live import Live
 
+GIVEN = {"en": "wrote down the credentials of a service", "fr": "remise par écrit des secrets", "ar": "كتابة بيانات اعتماد خدمة"}
 UNSEEN = {"en": "Not seen by you yet: ", "fr": "Pas encore vu", "ar": "لم تطلعوا عليها بعد: "}
 
 
@@ -81,12 +84,16 @@ def test_the_officer_is_told_and_says_what_was_seen(live: Live) -> None:
 
 
 @pytest.mark.parametrize("language", ["en", "fr", "ar"])
-def test_the_pages_speak_three_languages(live: Live, language: str) -> None:
+def test_the_pages_speak_three_languages(live: Live, tmp_path: Path, language: str) -> None:
+    assert live.command("keys", "credentials", "site", str(tmp_path)).returncode == 0
+    line = Keyring.open(live.home / "keys").journal().lines[-1]
     officer, email, subject = signed_in(live, "dpo")
     page = officer.get(f"{live.console}/{language}/administrator/")
     assert page.status == 200
     assert f'<html lang="{language}" dir="{"rtl" if language == "ar" else "ltr"}">' in page.text
     assert email in page.text
+    assert GIVEN[language] in page.text
+    assert line.reference in page.text
     assert unseen(page, language) > 0
     assert unseen(officer.get(f"{live.console}/{language}/"), language) > 0
     older = officer.get(f"{live.console}/{language}/administrator/?before=1")

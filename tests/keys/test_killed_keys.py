@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -28,8 +28,11 @@ def seed(tmp_path: Path) -> tuple[Path, tuple[str, ...]]:
     return tmp_path / "seed", held.shares
 
 
-def killed(step: int, act: Callable[[], object]) -> bool:
-    """Runs `act` in a process that ends at once before or after the `step`-th call that touches a file. False when it ended by itself before."""
+FILES = tuple((os, name) for name in ("open", "fsync", "replace", "rename", "pwrite", "unlink"))
+
+
+def killed(step: int, act: Callable[[], object], calls: Sequence[tuple[object, str]] = FILES) -> bool:
+    """Runs `act` in a process that ends at once before or after the `step`-th of these calls (owner, name). False when it ended by itself before."""
     child = os.fork()
     if child == 0:
         count = 0
@@ -47,8 +50,8 @@ def killed(step: int, act: Callable[[], object]) -> bool:
 
             return counted
 
-        for name in ("open", "fsync", "replace", "rename", "pwrite", "unlink"):
-            setattr(os, name, armed(getattr(os, name)))
+        for owner, name in calls:
+            setattr(owner, name, armed(getattr(owner, name)))
         try:
             act()
         except BaseException:

@@ -104,6 +104,8 @@ DONE: dict[str, tuple[Callable[[Stage], UUID | None], int, bool, str | None]] = 
     "a backup is restored": (lambda stage: rows(stage, "SELECT vault.note_restore()") and None, 18, True, None),
     "a policy is installed": (_policy, 13, True, "POLICY-"),
     "the clock is confirmed": (lambda stage: rows(stage, "SELECT vault.confirm_clock()") and None, 44, True, None),
+    "credentials are written": (lambda stage: rows(stage, "SELECT vault.note_keys('keys-credentials', 'site', 'ABCDEFGH-261126041028')") and None, 48, True, "ABCDEFGH-"),
+    "the journal of the keys is not whole": (lambda stage: rows(stage, "SELECT vault.note_keys('keys-journal-broken', NULL, 'ABCDEFGH-1')") and None, 51, True, "ABCDEFGH-"),
     "a refusal": (_refusal, 6, False, None),
 }  # fmt: skip
 
@@ -188,6 +190,7 @@ def test_nobody_takes_a_row_away(doors: Doors, stage: Stage) -> None:
             "tell_administrator(ARRAY[1])",
             "tell_administrator_since(1)",
             "note_policies()",
+            "note_keys('keys-moved', NULL, 'ABCDEFGH-1')",
             "service_of('console')",
         ):
             assert stage.refused(door, f"SELECT vault.{function}") == "42501", (door, function)

@@ -14,7 +14,7 @@ GRANTS = Path(__file__).parents[2] / "armonika" / "store" / "sql" / "functions" 
 # What the administrator calls, with the vault's rights and not with a superuser's.
 ADMINISTRATOR = {
     "install_policy", "install_epoch", "install_session", "narrow_token", "end_token", "activate_epoch", "suspend_epoch", "note_destruction", "pause_rotation",
-    "import_entries", "replay_ended", "replay_events", "note_restore", "staff_appoint", "staff_reset", "staff_end", "confirm_clock", "note_policies",
+    "import_entries", "replay_ended", "replay_events", "note_restore", "staff_appoint", "staff_reset", "staff_end", "confirm_clock", "note_policies", "note_keys",
 }  # fmt: skip
 DOORS = ("site", "console", "api", "worker", "sealer", "verifier", "mailin", "timpani", "retention")
 

@@ -9,6 +9,7 @@ import pytest
 from armonika.trust.vault import codec
 from armonika.trust.vault.types import Created
 from tests.vault.stage import ACCESSES, CORRECT, CREATE, DESCRIBE, ERASE, READ, RESTRICT, Stage
+from tests.vault.undone import rows, undone
 from tests.vault.words import (
     account,
     create,
@@ -175,6 +176,19 @@ def test_who_used_a_persons_data_newest_first(stage: Stage) -> None:
     )
     assert entry_of(stage, secret, made.subject, refused[0])[0][3] == "refused"
     assert stage.refused("api", ENTRY, b"n" * 32, consult(stage, ACCESSES, secret, made.subject), granted[0]) == "AR401"
+
+
+def test_each_entry_is_told_with_the_leaf_that_it_is_and_with_no_other(stage: Stage) -> None:
+    stage.allow(ACCESSES)
+    made, other, secret = stage.person(), stage.person(), stage.session()
+    ticket = consult(stage, ACCESSES, secret, made.subject)
+    with undone(stage):
+        for place, number in ((2**40, made.audit_id), (2**40 + 1, other.audit_id)):
+            rows(stage, "INSERT INTO vault.leaf VALUES (%s, %s, sha256(''))", place, number)
+        told = rows(stage, codec.percent(ACCESSED), secret, ticket, 50, None, door="api")
+        assert [(row[0], row[-1]) for row in told] == [(ticket, None), (made.audit_id, 2**40)]
+        for number, leaf in ((made.audit_id, 2**40), (ticket, None)):
+            assert [row[:2] for row in rows(stage, codec.percent(ENTRY), secret, ticket, number, door="api")] == [(leaf, number)]
 
 
 def test_a_creation_that_was_sent_twice_finds_the_first(stage: Stage) -> None:

@@ -7,8 +7,10 @@ import getpass
 import sys
 from pathlib import Path
 
+from armonika.doors.cli.running import aside
 from armonika.settings import Settings
 from armonika.store.private_files import read_private, write_private
+from armonika.supervisor.keys_told import tell_now
 from armonika.trust.keys.ceremony import NEEDED, OF, Ceremony, CeremonyError, restore
 from armonika.trust.keys.providers import choose
 
@@ -34,13 +36,15 @@ def run(args: argparse.Namespace, config: Settings) -> int:
             _ask(f"Share {number} of {NEEDED}: ") for number in range(1, NEEDED + 1)
         ]
         ring = restore(config.keys, shares, choose(config.keys))
+        tell_now(config, ring, aside)
         print(f"The keyring {ring.keyring_id[:8]} has a new root key. Start the system: `armonika serve`.")
         return 0
     ceremony = Ceremony()
     if args.to:
         for number, share in enumerate(ceremony.shares, start=1):
             write_private(args.to / f"share-{number}.txt", f"{share}\n".encode())
-        ceremony.finish(config.keys, [read_private(args.to / f"share-{number}.txt").decode() for number in (1, 3, 5)])
+        ring = ceremony.finish(config.keys, [read_private(args.to / f"share-{number}.txt").decode() for number in (1, 3, 5)])
+        tell_now(config, ring, aside)
         print(
             f"{OF} shares are in {args.to}. Give each to one custodian, then remove the folder: three of them together restore the root key."
         )
@@ -53,7 +57,8 @@ def run(args: argparse.Namespace, config: Settings) -> int:
         input("Write it down, then press Enter: the screen is cleared.")
         print("\033[2J\033[3J\033[H", end="", flush=True)
     print(f"Now {NEEDED} of you type your share, to prove that it works.")
-    ceremony.finish(config.keys, [_ask(f"Share {number} of {NEEDED}: ") for number in range(1, NEEDED + 1)])
+    ring = ceremony.finish(config.keys, [_ask(f"Share {number} of {NEEDED}: ") for number in range(1, NEEDED + 1)])
+    tell_now(config, ring, aside)
     print(
         f"The recovery key is in force: {NEEDED} of the {OF} shares restore the root key. Shares of earlier ceremonies are void: destroy them."
     )

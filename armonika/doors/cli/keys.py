@@ -13,7 +13,7 @@ import psycopg
 
 from armonika import policy, settings
 from armonika.doors.cli import ceremony
-from armonika.doors.cli.running import admin_dsn, not_reached
+from armonika.doors.cli.running import admin_dsn, aside, not_reached
 from armonika.gates.channel import AUTHORITY
 from armonika.rules.key_states import IllegalTransition, KeyState
 from armonika.settings import Settings
@@ -23,7 +23,8 @@ from armonika.store.turn import MigrationError
 from armonika.supervisor import certificates
 from armonika.supervisor.backup.catalogue import BackupError
 from armonika.supervisor.key_desk import KeyDesk, KeyDeskError
-from armonika.trust.keys import Keyring, credentials, keyring
+from armonika.supervisor.keys_told import tell_now
+from armonika.trust.keys import Keyring, credentials, journal, keyring
 from armonika.trust.keys.ceremony import CeremonyError
 from armonika.trust.keys.keyring import DOORS, alone
 from armonika.trust.keys.providers import NAMES, choose
@@ -99,14 +100,7 @@ def _run(args: argparse.Namespace, config: Settings) -> int:
     if args.action in ceremony.ACTIONS:
         return ceremony.run(args, config)
     if args.action == "credentials":
-        ring = Keyring.open(config.keys)
-        if args.door in DOORS:
-            held = dict(policy.load().doors.get(args.door, {}))
-            print(credentials.write(ring.credentials(args.door, held), args.folder))
-        own = f"{args.door}.pem"
-        certificates.hand_out(ring.authority(), args.door, args.folder, None, certificates.UNIT_DAYS, own)
-        print(f"{args.folder / own}\n{args.folder / AUTHORITY}")
-        return 0
+        return _credentials(config, args.door, args.folder)
     if args.action == "move-root":
         return _move_root(config, args.provider)
     if args.action == "list":
@@ -152,9 +146,25 @@ def _run(args: argparse.Namespace, config: Settings) -> int:
     return 0
 
 
+def _credentials(config: Settings, door: str, folder: Path) -> int:
+    held, own = dict(policy.load().doors.get(door, {})), f"{door}.pem"
+    with alone(config.keys):
+        ring = Keyring.open(config.keys)
+        authority, given = ring.authority(), ring.credentials(door, held) if door in DOORS else None
+        ring.act(journal.CREDENTIALS, door)
+        ring.save()
+    tell_now(config, ring, aside)
+    if given:
+        print(credentials.write(given, folder))
+    certificates.hand_out(authority, door, folder, None, certificates.UNIT_DAYS, own)
+    print(f"{folder / own}\n{folder / AUTHORITY}")
+    return 0
+
+
 def _authority(config: Settings, loaded: policy.Policy, renew: bool) -> int:
     if renew:
         names = KeyDesk(config, loaded, "").renew_authority()
+        tell_now(config, Keyring.open(config.keys), aside)
         print(f"New certificates for: {', '.join(names) or 'no running process'}.", file=sys.stderr)
     else:
         made = not (config.keys / keyring.FILE).exists()
@@ -175,6 +185,7 @@ def _move_root(config: Settings, name: str) -> int:
     with alone(config.keys):
         ring = Keyring.open(config.keys)
         ring.renew(choose(config.keys, name))
+    tell_now(config, ring, aside)
     print(f"The root key is in `{name}` now: set ARMONIKA_ROOT={name} for every start from here on.")
     return 0
 

@@ -32,6 +32,11 @@ def not_reached(error: KeyFileError | psycopg.OperationalError) -> int:
     return 2
 
 
+def aside(text: str) -> None:
+    """A line beside a report, on standard error."""
+    print(text, file=sys.stderr)
+
+
 def admin_dsn(config: Settings) -> str:
     """The administrator's DSN of the installation in `config.home`. Raises KeyFileError when there is none."""
     return config.database_url or Embedded(config.postgres, config.keys).admin_dsn

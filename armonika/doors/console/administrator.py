@@ -40,7 +40,7 @@ def acts(request: HttpRequest) -> HttpResponse:
     context |= {
         "rows": [
             {"act": one.act, "email": one.email, "role": labels.get(one.act.role or "", one.act.role), "service": kinds.get(one.act.role or "") == "service",
-             "seen": [(labels.get(role, role), at) for role, at in one.act.seen]}
+             "done": one.done, "seen": [(labels.get(role, role), at) for role, at in one.act.seen]}
             for one in shown
         ],
         "fresh": ",".join(str(one.act.audit_id) for one in shown if one.act.fresh),

@@ -26,8 +26,9 @@ from armonika.supervisor.backup import log_files
 from armonika.supervisor.backup.catalogue import BASE, LOG, Backup, BackupError, Catalogue
 from armonika.supervisor.backup.create import BEGUN, LAID_READY, MARK, Pipe, key_pair, place, wal_place
 from armonika.supervisor.backup.replay import Replayed, replay
+from armonika.supervisor.keys_told import tell_now
 from armonika.trust import archive, crypto
-from armonika.trust.keys import Keyring
+from armonika.trust.keys import Keyring, journal
 from armonika.trust.keys.keyring import alone
 from armonika.trust.keys.provision import provision
 
@@ -50,6 +51,9 @@ def restore(config: Settings, policy: Policy, kept: Catalogue, backup: Backup, h
     """
     there = home.exists()
     private = check(config, kept, backup, home, until)
+    if look is None:
+        # A drill's copy is gone in minutes; this one stays, with every key.
+        _write_down(config, say)
     home.mkdir(parents=True, exist_ok=True)
     home.chmod(0o755)
     target = replace(config, home=home, database_url=None)
@@ -71,6 +75,14 @@ def restore(config: Settings, policy: Policy, kept: Catalogue, backup: Backup, h
         if not there:
             home.rmdir()
         raise
+
+
+def _write_down(config: Settings, say: Callable[[str], None]) -> None:
+    with alone(config.keys):
+        ring = Keyring.open(config.keys)
+        ring.act(journal.COPIED)
+        ring.save()
+    tell_now(config, ring, say)
 
 
 def check(config: Settings, kept: Catalogue, backup: Backup, home: Path, until: datetime | None) -> bytes:

@@ -35,13 +35,15 @@ class Ceremony:
         (group,) = shamir_mnemonic.generate_mnemonics(1, [(NEEDED, OF)], self._secret)
         self.shares: tuple[str, ...] = tuple(group)
 
-    def finish(self, folder: Path, typed: Sequence[str]) -> None:
-        """Takes the recovery key into the keyring of `folder`, after the shares typed back have proven that they work. Raises CeremonyError."""
+    def finish(self, folder: Path, typed: Sequence[str]) -> Keyring:
+        """Takes the recovery key into the keyring of `folder`, which it returns, after the shares typed back have proven that they work. Raises CeremonyError."""
         if not hmac.compare_digest(combine(typed), self._secret):
             raise CeremonyError("These shares make another key. Nothing was changed; begin again.")
         _, public = crypto.hpke_from_secret(self._secret)
         with alone(folder):
-            Keyring.open(folder).set_recovery(public, now().isoformat(timespec="seconds"), NEEDED, OF)
+            ring = Keyring.open(folder)
+            ring.set_recovery(public, now().isoformat(timespec="seconds"), NEEDED, OF)
+        return ring
 
 
 def combine(shares: Sequence[str]) -> bytes:

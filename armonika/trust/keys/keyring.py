@@ -22,8 +22,10 @@ from uuid import UUID, uuid4
 from armonika.store.private_files import KeyFileError, read_private, sweep, write_private
 from armonika.trust import crypto
 from armonika.trust.certificates import Authority
+from armonika.trust.keys import journal
 from armonika.trust.keys.credentials import CompartmentKeys, Credentials, EpochKeys
 from armonika.trust.keys.epochs import Epochs, now
+from armonika.trust.keys.journal import Journal
 from armonika.trust.keys.providers import RootKeyError, RootProvider, choose
 from armonika.trust.keys.providers.sealed_file import SealedFile
 
@@ -121,6 +123,7 @@ class Keyring:
             ring._unwrap("check", content["check"])
         except crypto.Unauthentic:
             raise RootKeyError("The recovered key is not of this keyring. Nothing was changed.") from None
+        ring.act(journal.RECOVERED)
         ring._bind()
         ring.save()
         return ring
@@ -197,6 +200,7 @@ class Keyring:
             self._provider = provider
             if not provider.exists():
                 provider.create()
+            self.act(journal.MOVED)
         else:
             self._provider.renew()
         self._master = crypto.random_bytes(crypto.KEY_BYTES)
@@ -239,6 +243,7 @@ class Keyring:
 
     def set_recovery(self, public: bytes, at: str, needed: int, of: int) -> None:
         """Records the recovery key of a ceremony and seals the keyring key to it. An earlier recovery key opens nothing from here on."""
+        self.act(journal.CEREMONY)
         self._content["recovery"] = {
             "public": _b64(public),
             "at": at,
@@ -279,12 +284,24 @@ class Keyring:
 
     def renew_authority(self) -> None:
         """A new authority. Certificates of the one before are refused as soon as the processes have read theirs again."""
+        self.act(journal.AUTHORITY)
         self._make_authority()
         self.save()
 
     def _make_authority(self) -> None:
         self._content["secrets"]["authority"] = self._wrap("authority", crypto.random_bytes(32))
         self._content["authority_since"] = now().isoformat(timespec="seconds")
+
+    def act(self, name: str, door: str | None = None) -> None:
+        """Writes down, before it is done, what changes the keys' files alone (`journal.ACTS`); the caller holds the folder and saves. Raises RootKeyError before
+        the first start has finished the keyring."""
+        if "log" not in self._content["secrets"]:
+            raise RootKeyError("The keyring is not finished: the next `armonika serve` does it. Nothing was changed.")
+        self._content["journal"] = journal.append(self._folder, self.log_key(), self._content.get("journal"), name, door)
+
+    def journal(self) -> Journal:
+        """What was done with the keys' files alone, and what is missing of it."""
+        return journal.read(self._folder, self.log_key(), self._content.get("journal"))
 
     def secret(self, name: str, make: bool = False) -> bytes:
         """A secret by name (`backup`); made when missing and `make` says so. Raises RootKeyError when it is missing and `make` does not."""

@@ -20,6 +20,7 @@ from armonika.trust import crypto
 from armonika.trust.keys import credentials as credential_files
 from armonika.trust.keys.keyring import DOORS, Keyring
 from armonika.trust.keys.keyring import FILE as KEYRING
+from armonika.trust.keys.tell import tell
 
 TOKEN_PREFIX = "arm_"  # noqa: S105 (not a secret: it names the kind)
 NAME_DIGITS = 12
@@ -101,6 +102,8 @@ def provision(
         doors: dict[str, dict[str, str]] = {}
         for entry in catalogue["doors"]:
             doors.setdefault(entry["door"], {})[entry["compartment"]] = entry["mode"]
+    if "keeper" in roles:
+        tell(ring, admin_dsn)
     return Provisioned(ring, migration, int(row[0]), doors)
 
 

@@ -16,7 +16,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from armonika.settings import CHECKOUT
 from armonika.trust import crypto
 from armonika.trust.keys import Keyring
-from armonika.verify import access, administrator, rights, staff
+from armonika.verify import access, administrator, keys_journal, rights, staff
 from armonika.verify.context import Context
 from armonika.verify.frame import Evidence, Sabotage
 from armonika.verify.sabotage import Plant, rows
@@ -59,9 +59,10 @@ class Claim:
         evidence = Evidence()
         self.planted = not context.idle
         with context.undone():
-            if not self.planted or self.alone == "administrator":
-                administrator.told(context, evidence)
-            doors = self._rights(context, evidence) if self.alone != "administrator" else 0
+            told = self.alone in ("administrator", keys_journal.DROPPED)
+            if not self.planted or told:
+                administrator.told(context, evidence, keys_journal.UNTOLD if self.alone == keys_journal.DROPPED else ())
+            doors = self._rights(context, evidence) if not told else 0
             if self.alone:
                 return evidence
             functions = self._without_factor(context, evidence)
@@ -433,8 +434,9 @@ class Claim:
         yield Sabotage("a list names every dataset", without("vault.describe", everything))
         for name, statement in rights.SABOTAGES.items():
             yield Sabotage(name, self._by_itself("catalogue", statement))
-        for name, statements in administrator.SABOTAGES.items():
+        for name, statements in (administrator.SABOTAGES | keys_journal.SABOTAGES).items():
             yield Sabotage(name, self._by_itself("administrator", *statements))
+        yield Sabotage(keys_journal.DROPPED, self._by_itself(keys_journal.DROPPED))
         yield Sabotage(
             "organisations are not kept apart", without("vault.ask", "h.scope_org AND j.org_id = h.actor_org", "h.scope_org")
         )

@@ -46,6 +46,18 @@ BEGIN
     RETURN told;
 END $$;
 
+-- The entry of a line of the keys' journal, `of_reference`; NULL when it has one. In the name of the service that it is about, of the keeper where it is about none. For
+-- the administrator, who holds the table meanwhile.
+CREATE OR REPLACE FUNCTION vault.note_keys(what text, about text, of_reference text) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+DECLARE which smallint := (SELECT o.id FROM vault.operation o WHERE o.name = what AND o.id BETWEEN 45 AND 51); s vault.session;
+BEGIN
+    IF which IS NULL OR of_reference IS NULL THEN RAISE EXCEPTION USING ERRCODE = 'AR422', MESSAGE = 'this is nothing that the journal of the keys holds'; END IF;
+    IF EXISTS (SELECT FROM vault.administrator_entry e WHERE e.operation = which AND e.reference = of_reference) THEN RETURN NULL; END IF;
+    s := vault.service_of(coalesce((SELECT x.door FROM vault.session x WHERE x.kind = 'service' AND x.door = about AND x.revoked_at IS NULL LIMIT 1), 'keeper'));
+    RETURN vault.note(s, vault.policy_in_force(), which, true, NULL, NULL, NULL, 0, 0::smallint, 0::smallint, of_reference);
+END $$;
+
 -- The rows that this person has not seen, but for those of before their account that somebody saw. Internal.
 CREATE OR REPLACE FUNCTION vault.administrator_fresh(who uuid) RETURNS SETOF bigint
 LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
