@@ -112,15 +112,15 @@ def test_a_batch_that_is_sent_again_is_looked_up_and_not_made_again(api: httpx.C
     batch = {**USE, "people": people(1000)}
     first = api.post("/v1/people/batch", json=batch, headers=key).json()
 
-    def drawn() -> int:
-        row = admin.execute("SELECT last_value FROM vault.audit_number").fetchone()
+    def taken_back() -> int:
+        row = admin.execute("SELECT xact_rollback FROM pg_stat_database WHERE datname = current_database()").fetchone()
         assert row
         return int(row[0])
 
-    before = drawn()
+    before = taken_back()
     assert api.post("/v1/people/batch", json=batch, headers=key).json() == first
-    # Each try to make somebody draws a number, also one that is taken back: all were tried once, and none in halves.
-    assert drawn() - before < 1500
+    # All were tried once more, together: not in halves, down to each.
+    assert taken_back() - before < 100
     # Some that are there, one with another body, and more that are new.
     mixed = {**USE, "people": [batch["people"][0], people(1)[0], *people(0), batch["people"][2], *people(2)]}
     mixed["people"] += [{**people(1)[0], "dataset": "nothing"}]
