@@ -123,6 +123,17 @@ def test_what_is_done_leaves_exactly_one_row(stage: Stage, what: str) -> None:
     assert (named is None) == (reference is None)
 
 
+def test_what_is_told_of_the_keys_is_of_nobody_and_of_one_service(stage: Stage) -> None:
+    told = "SELECT a.operation, a.granted, a.actor, r.name, a.subject, a.record, a.dataset, a.fields, a.purpose, a.reason, a.reference FROM vault.audit a JOIN vault.role r ON r.id = a.role WHERE a.audit_id = %s"
+    for about, name in (("site", "site"), ("witness", "keeper"), (None, "keeper")):
+        with undone(stage):
+            ((number,),) = rows(stage, "SELECT vault.note_keys('keys-credentials', %s, 'ABCDEFGH-1')", about)
+            ((whose,),) = rows(stage, "SELECT (vault.service_of(%s)).actor", name)
+            assert rows(stage, told, number) == [(48, True, whose, name, None, None, None, 0, 0, 0, "ABCDEFGH-1")]
+            assert rows(stage, "SELECT vault.note_keys('keys-credentials', NULL, 'ABCDEFGH-1')") == [(None,)]
+            assert rows(stage, "SELECT vault.note_keys('keys-moved', NULL, 'ABCDEFGH-1') IS NULL") == [(False,)], "another act"
+
+
 def test_a_use_of_doors_functions_with_these_rights_leaves_a_row_each(stage: Stage) -> None:
     """A superuser who makes a session for himself and reads as a door does."""
     some = [stage.person().subject for _ in range(3)]

@@ -189,3 +189,10 @@ def test_nothing_ends_when_the_policy_does_not_know_why(job: Job, what: str) -> 
     rows(job.stage, "SET LOCAL session_replication_role = replica")
     rows(job.stage, "DELETE FROM vault.declared_reason d USING vault.reason r WHERE r.id = d.reason AND r.name = 'retention' AND d.policy_id = %s", job.stage.policy)  # fmt: skip
     assert refused(job.stage, f"SELECT count(*) FROM vault.{what}(%s, 1)", job.secret, door="retention") == "AR422"
+
+
+def test_a_clock_that_is_confirmed_is_told_of_and_of_nobody(job: Job) -> None:
+    last = job.stage.last()
+    rows(job.stage, "SELECT vault.confirm_clock()")
+    told = "SELECT operation, granted, door, subject, record, dataset, fields, purpose, reason, reference FROM vault.audit WHERE audit_id > %s"
+    assert rows(job.stage, told, last) == [(44, True, "administrator", None, None, None, 0, 0, 0, None)]
