@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import grp
 import os
 import pwd
@@ -10,10 +11,13 @@ import shutil
 import stat
 import struct
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 _ACL = "system.posix_acl_access"
+WAIT = 20.0
+"""Seconds for another start that makes the same user, or for the lock of /etc/passwd."""
 
 
 class UserError(Exception):
@@ -34,24 +38,46 @@ class User:
 
 
 def user_for(process: str) -> User:
-    """The user `armonika-<process>`, made when missing. Only for root."""
+    """The user `armonika-<process>`, made when missing. Only for root. Waits for a start beside this one that is making it. Raises UserError."""
     name = f"armonika-{process}"
+    until = time.monotonic() + WAIT
+    while (found := _found(name)) is None:
+        refusal = _alone(name)
+        if refusal is not None and time.monotonic() >= until:
+            raise UserError(f"The user {name} could not be made: {refusal}")
+        if refusal is not None:
+            time.sleep(0.1)
+    return found
+
+
+def _found(name: str) -> User | None:
     try:
         found = pwd.getpwnam(name)
+        return User(name, found.pw_uid, grp.getgrgid(found.pw_gid).gr_gid)
     except KeyError:
-        program = shutil.which("useradd", path="/usr/sbin:/sbin:/usr/bin:/bin")
-        if program is None:
-            raise UserError(
-                "As root, Armonika gives each process a user of its own and needs `useradd` (package passwd)."
-            ) from None
-        made = subprocess.run(
-            [program, "--system", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", "--user-group", name],
-            capture_output=True, check=False,
-        )  # fmt: skip
-        if made.returncode not in (0, 9):
-            raise UserError(f"The user {name} could not be made: {made.stderr.decode(errors='replace').strip()}") from None
-        found = pwd.getpwnam(name)
-    return User(name, found.pw_uid, grp.getgrgid(found.pw_gid).gr_gid)
+        return None
+
+
+def _alone(name: str) -> str | None:
+    """Makes a user when it is still missing; returns why not. One start at a time: of two `useradd` at once each makes the user, with another number."""
+    place = os.open("/etc", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(place, fcntl.LOCK_EX)
+        return None if _found(name) else _make(name)
+    finally:
+        os.close(place)
+
+
+def _make(name: str) -> str | None:
+    """Makes a user; returns why not, None when it is made."""
+    program = shutil.which("useradd", path="/usr/sbin:/sbin:/usr/bin:/bin")
+    if program is None:
+        raise UserError("As root, Armonika gives each process a user of its own and needs `useradd` (package passwd).")
+    made = subprocess.run(
+        [program, "--system", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", "--user-group", name],
+        capture_output=True, check=False,
+    )  # fmt: skip
+    return made.stderr.decode(errors="replace").strip() or f"useradd ended with {made.returncode}" if made.returncode else None
 
 
 def make_reachable(path: Path, user: User) -> None:
