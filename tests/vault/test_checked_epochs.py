@@ -2,20 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
-
 from tests.vault.ground import Rounds
 from tests.vault.stage import Stage
 from tests.vault.undone import refused, undone
-
-
-@pytest.fixture
-def rounds(stage: Stage) -> Iterator[Rounds]:
-    made = Rounds(stage)
-    yield made
-    made.close()
 
 
 def test_a_door_writes_under_the_epoch_of_the_datasets_own_compartment(stage: Stage, rounds: Rounds) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
@@ -13,13 +12,6 @@ from tests.vault.ground import KEEPERS, Ground, Rounds
 from tests.vault.stage import Stage
 
 ACTIVATED, SUSPENDED, DESTROYED = 17, 19, 21
-
-
-@pytest.fixture
-def rounds(stage: Stage) -> Iterator[Rounds]:
-    made = Rounds(stage)
-    yield made
-    made.close()
 
 
 def done(ground: Ground, name: str, number: int, of: str | None = None) -> Any:

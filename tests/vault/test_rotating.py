@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -16,13 +15,6 @@ from tests.vault.stage import Stage
 from tests.vault.undone import record
 
 START, RETIRED = (UUID(int=0), UUID(int=0)), 20
-
-
-@pytest.fixture
-def rounds(stage: Stage) -> Iterator[Rounds]:
-    made = Rounds(stage)
-    yield made
-    made.close()
 
 
 def stale(rounds: Rounds, most: int = 100, door: str = "keeper") -> list[tuple[Any, ...]]:

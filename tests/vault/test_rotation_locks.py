@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
@@ -20,13 +20,6 @@ RECORD = "SELECT FROM vault.record WHERE subject_id = %s AND record_id = %s FOR 
 LOOKUP = "SELECT FROM vault.lookup WHERE subject_id = %s AND record_id = %s FOR UPDATE"
 EPOCH = "SELECT FROM vault.epoch WHERE compartment = %s FOR UPDATE"
 ROTATION = "SELECT FROM vault.rotation FOR UPDATE"
-
-
-@pytest.fixture
-def rounds(stage: Stage) -> Iterator[Rounds]:
-    made = Rounds(stage)
-    yield made
-    made.close()
 
 
 def free(stage: Stage, probe: str, *given: object) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -26,13 +25,6 @@ UNSEALED = f"SELECT {COLUMNS} FROM vault.unsealed($1::int)"
 LEAVES = f"SELECT leaf_no, leaf_hash, {COLUMNS} FROM vault.leaves($1::bigint, $2::int)"
 APPEND = "SELECT vault.append_leaves($1::bigint, $2::bigint[], $3::bytea[])"
 SIZE = "SELECT vault.tree_size()"
-
-
-@pytest.fixture
-def rounds(stage: Stage) -> Iterator[Rounds]:
-    made = Rounds(stage)
-    yield made
-    made.close()
 
 
 @pytest.fixture
