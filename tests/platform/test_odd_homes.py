@@ -117,7 +117,7 @@ def test_a_full_disk_is_named_and_leaves_the_old_file_whole(folder: Path) -> Non
 
 
 def test_a_moved_home_started_by_a_careless_shell_whose_output_is_gone(folder: Path) -> None:
-    """With umask 0, a locale without our signs, and a pipe that nobody reads any more."""
+    """With umask 0, a locale without our signs, a pipe that nobody reads any more, and interrupts ignored, as what a script starts in the background has them."""
     extra = {"PYTHONIOENCODING": "ascii"}
     mask = os.umask(0)
     try:
@@ -137,7 +137,7 @@ def test_a_moved_home_started_by_a_careless_shell_whose_output_is_gone(folder: P
     first.rename(second)
     reader, writer = os.pipe()
     process = subprocess.Popen(
-        [sys.executable, "-m", "armonika.doors.cli.main", "serve"], cwd=CHECKOUT, stdout=writer, stderr=writer, start_new_session=True,
+        ["env", "--ignore-signal=INT", sys.executable, "-m", "armonika.doors.cli.main", "serve"], cwd=CHECKOUT, stdout=writer, stderr=writer, start_new_session=True,
         env={**os.environ, **extra, "ARMONIKA_HOME": str(second), "ARMONIKA_PORT": str(live.port)},
     )  # fmt: skip
     os.close(writer)

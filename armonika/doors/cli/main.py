@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whatever ends a command lets it take down what it began: a copy of a database, with keys beside it, must not stay.
         # A hang-up that is ignored (nohup) stays so.
         for number in (signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN:
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, signal.default_int_handler)
     try:
         module = importlib.import_module(f"armonika.doors.cli.{words[0]}")

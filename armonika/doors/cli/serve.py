@@ -56,7 +56,8 @@ def run(args: argparse.Namespace) -> int:
     """0 after a clean stop, 2 when it could not start; the message says what to do."""
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:
+        # A hang-up that is ignored (nohup) stays so. An interrupt does not: shells let what a script starts in the background ignore it.
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda *_: stop.set())
     try:
         config = settings_module.load()
