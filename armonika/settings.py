@@ -85,6 +85,11 @@ class Settings:
         return self.home / "log"
 
     @property
+    def drill(self) -> Path:
+        """Where a backup is tried, for the minutes that it takes: keys lie there meanwhile."""
+        return self.home / "drill"
+
+    @property
     def credentials(self) -> Path:
         """Where the processes' credentials lie while it runs: memory-backed where the machine has it; owner-only either way."""
         name = f"armonika-{os.geteuid()}-{zlib.crc32(str(self.home).encode()):08x}"

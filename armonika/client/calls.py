@@ -88,8 +88,7 @@ def batch_of(
     path: str, body: Mapping[str, Any], count: int, value_of: Callable[[], Callable[[Any, int], T | None]]
 ) -> Call[list[Outcome[T]]]:
     """A batch; what takes the results of an answer is made for each answer anew."""
-    call: Call[list[Outcome[T]]] = posting(path, body, lambda answer: [])
-    return replace(call, parse=lambda answer: outcomes(answer, count, value_of()))
+    return posting(path, body, lambda answer: outcomes(answer, count, value_of()))
 
 
 def keyed(call: Call[T], key: str | None) -> Call[T]:

@@ -10,9 +10,15 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from armonika.gates.channel import OWN
-from armonika.store.embedded import DatabaseError
+from armonika.settings import Settings
+from armonika.store.embedded import DatabaseError, Embedded
 
 _NOT_FOR_DOORS = ("user", "password", "passfile")
+
+
+def admin_dsn(config: Settings) -> str:
+    """The administrator's DSN of the installation in `config.home`. Raises KeyFileError when there is none."""
+    return config.database_url or Embedded(config.postgres, config.keys).admin_dsn
 
 
 def dsn_of(admin_dsn: str) -> str:

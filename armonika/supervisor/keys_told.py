@@ -7,8 +7,8 @@ from collections.abc import Callable
 import psycopg
 
 from armonika.settings import Settings
-from armonika.store.embedded import Embedded
 from armonika.store.private_files import KeyFileError
+from armonika.supervisor.database import admin_dsn
 from armonika.trust.keys import Keyring
 from armonika.trust.keys.tell import tell
 
@@ -18,6 +18,6 @@ _WAIT_SECONDS = 3
 def tell_now(config: Settings, ring: Keyring, say: Callable[[str], None]) -> None:
     """Notes what `ring`'s journal holds, or says that the next start does. What was done is done: nothing is raised."""
     try:
-        tell(ring, config.database_url or Embedded(config.postgres, config.keys).admin_dsn, _WAIT_SECONDS)
+        tell(ring, admin_dsn(config), _WAIT_SECONDS)
     except (psycopg.Error, KeyFileError):
         say("The database does not answer: the entry in its log is made by the next start (`armonika serve`).")

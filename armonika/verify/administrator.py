@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import psycopg
 
@@ -72,7 +71,7 @@ def told(context: Context, evidence: Evidence, also: Sequence[Line] = ()) -> Non
 
 def _new(context: Context, evidence: Evidence) -> None:
     """One entry is made and taken back: nothing is left of it but a number."""
-    with _savepoint(context):
+    with context.undone():
         context.database.execute("DELETE FROM jobs.procrastinate_jobs WHERE task_name = 'send-administrator' AND status = 'todo'")
         ((number,),) = context.rows(
             "SELECT vault.note(vault.service_of('console'), vault.policy_in_force(), 12::smallint, true, NULL, NULL, NULL, 0, 0::smallint, 0::smallint, NULL)"
@@ -109,17 +108,8 @@ def _roles(context: Context, evidence: Evidence, reviewers: set[str]) -> None:
 
 def _refused(context: Context, statement: str) -> bool:
     try:
-        with _savepoint(context):
+        with context.undone():
             context.database.execute(statement.encode())
     except psycopg.Error:
         return True
     return False
-
-
-@contextmanager
-def _savepoint(context: Context) -> Iterator[None]:
-    context.database.execute("SAVEPOINT told")
-    try:
-        yield
-    finally:
-        context.database.execute("ROLLBACK TO SAVEPOINT told; RELEASE SAVEPOINT told")

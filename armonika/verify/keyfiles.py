@@ -83,7 +83,7 @@ def written(context: Context, held: list[bytes]) -> tuple[int, list[str]]:
     """How many files of the home there are, and which of them hold a secret or a copy of the keys. The database and the backups are the business of
     claim 6a.6, but for copies of the key files themselves; a drill's copy lives for its minutes, and counts when it outlives them."""
     wanted, config, looked, found = forms(held), context.settings, 0, []
-    copy = config.home / "drill"
+    copy = config.drill
     left = copy.exists() and time.time() - copy.stat().st_mtime > MOST_DRILL_SECONDS
     longest = max(map(len, wanted))
     apart = (config.postgres, config.home / "backups")

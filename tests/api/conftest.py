@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import ssl
 from collections.abc import Iterator
@@ -12,13 +11,13 @@ import httpx
 import psycopg
 import pytest
 
-from armonika.client import AsyncClient, Client, Retry
+from armonika.client import Retry
 from armonika.store.embedded import Embedded
 from armonika.trust.keys.provision import issue_token
-from tests.api.hostile import TOKEN, Maker
+from tests.api.both import Maker, clients
+from tests.api.hostile import TOKEN
 from tests.api.scopes import Caller
 from tests.api.scripted import Scripted
-from tests.api.test_client import Blocking
 from tests.live import Live
 
 
@@ -64,15 +63,10 @@ def caller(live: Live, dsn: str) -> Iterator[Caller]:
 
 @pytest.fixture(params=["sync", "async"])
 def make(request: pytest.FixtureRequest) -> Iterator[Maker]:
-    loop, made = asyncio.new_event_loop(), []
+    with clients(request.param) as client:
 
-    def build(to: Scripted | str, **named: Any) -> Any:
-        address = to if isinstance(to, str) else f"http://127.0.0.1:{to.port}"
-        named = {"token": TOKEN, "retry": Retry(attempts=1), "timeout": 2.0, **named}
-        made.append(Client(address, **named) if request.param == "sync" else Blocking(AsyncClient(address, **named), loop))
-        return made[-1]
+        def build(to: Scripted | str, **named: Any) -> Any:
+            address = to if isinstance(to, str) else f"http://127.0.0.1:{to.port}"
+            return client(address, **{"token": TOKEN, "retry": Retry(attempts=1), "timeout": 2.0, **named})
 
-    yield build
-    for client in made:
-        client.close()
-    loop.close()
+        yield build

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Callable
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -19,7 +18,6 @@ NAME, EMAIL = "Zoubida", "zoubida@exemple.dz"
 ZOUBIDA = NewPerson("account", {"name": NAME, "email": EMAIL})
 POLICY = json.dumps({"version": "1", "sha256": "x", "datasets": {}, "purposes": [], "reasons": []}).encode()
 MADE = json.dumps({"id": str(ME), "record": str(uuid4()), "entry": 7}).encode()
-Maker = Callable[..., Any]
 
 
 def record(dataset: str = "account", **values: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import pickle
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,51 +14,26 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from armonika.client import AsyncClient, Client, Correction, NewPerson, Person, Retry, Use, errors
+from armonika.client import AsyncClient, Correction, NewPerson, Person, Retry, Use, errors
+from tests.api.both import Maker, clients
 from tests.api.breaking import breaking
 from tests.live import Live
 
 USE = Use("provide", "integration")
 FIELDS = ("name", "email", "company", "role")
-Maker = Callable[..., Any]
-
-
-class Blocking:
-    """An AsyncClient called as if it were a Client, so that each test runs with both."""
-
-    def __init__(self, client: AsyncClient, loop: asyncio.AbstractEventLoop) -> None:
-        self._client, self._loop = client, loop
-
-    def __repr__(self) -> str:
-        return repr(self._client)
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        return lambda *words, **named: self._loop.run_until_complete(getattr(self._client, name)(*words, **named))
-
-    def export(self, *words: Any) -> Iterator[Any]:
-        lines = self._client.export(*words)
-        while True:
-            try:
-                yield self._loop.run_until_complete(anext(lines))
-            except StopAsyncIteration:
-                return
 
 
 @pytest.fixture(params=["sync", "async"])
 def make(request: pytest.FixtureRequest, live: Live) -> Iterator[Maker]:
     """Makes clients of the one kind or the other."""
-    loop, made = asyncio.new_event_loop(), []
+    with clients(request.param) as client:
 
-    def build(address: str = live.api, **named: Any) -> Any:
-        if not named.keys() & {"token", "token_file"}:
-            named["token"] = live.token()
-        made.append(Client(address, **named) if request.param == "sync" else Blocking(AsyncClient(address, **named), loop))
-        return made[-1]
+        def build(address: str = live.api, **named: Any) -> Any:
+            if not named.keys() & {"token", "token_file"}:
+                named["token"] = live.token()
+            return client(address, **named)
 
-    yield build
-    for client in made:
-        client.close()
-    loop.close()
+        yield build
 
 
 def new(**values: str) -> NewPerson:

@@ -8,18 +8,8 @@ import pytest
 
 from armonika.client import Retry, errors
 from armonika.client.export import Export
-from tests.api.hostile import (
-    LINES,
-    ME,
-    OTHER,
-    USE,
-    Maker,
-    dripping,
-    end,
-    export,
-    record,
-    told,
-)
+from tests.api.both import Maker
+from tests.api.hostile import LINES, ME, OTHER, USE, dripping, end, export, record, told
 from tests.api.scripted import Reply, answer, scripted
 
 

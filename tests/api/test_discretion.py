@@ -12,18 +12,8 @@ from uuid import uuid4
 import pytest
 
 from armonika.client import Correction, NewPerson, Person, Record, errors
-from tests.api.hostile import (
-    EMAIL,
-    ME,
-    NAME,
-    POLICY,
-    TOKEN,
-    USE,
-    ZOUBIDA,
-    Maker,
-    ok,
-    told,
-)
+from tests.api.both import Maker
+from tests.api.hostile import EMAIL, ME, NAME, POLICY, TOKEN, USE, ZOUBIDA, ok, told
 from tests.api.scripted import answer, scripted
 from tests.api.test_client_core import certificate
 

@@ -9,18 +9,8 @@ from uuid import uuid4
 import pytest
 
 from armonika.client import Correction, Person, Record, Retry, asynchronous, bounds, client, errors
-from tests.api.hostile import (
-    HEAD,
-    LINES,
-    MADE,
-    ME,
-    POLICY,
-    USE,
-    ZOUBIDA,
-    Maker,
-    dripping,
-    told,
-)
+from tests.api.both import Maker
+from tests.api.hostile import HEAD, LINES, MADE, ME, POLICY, USE, ZOUBIDA, dripping, told
 from tests.api.scripted import Reply, answer, scripted
 
 

@@ -12,19 +12,8 @@ from uuid import uuid4
 import pytest
 
 from armonika.client import Person, Record, Retry, errors
-from tests.api.hostile import (
-    MADE,
-    ME,
-    OTHER,
-    POLICY,
-    USE,
-    ZOUBIDA,
-    Maker,
-    ok,
-    person,
-    record,
-    results,
-)
+from tests.api.both import Maker
+from tests.api.hostile import MADE, ME, OTHER, POLICY, USE, ZOUBIDA, ok, person, record, results
 from tests.api.scripted import answer, scripted
 
 

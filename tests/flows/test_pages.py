@@ -48,7 +48,7 @@ def test_every_address_has_its_answer_for_each_kind_of_visitor(live: Live, langu
 
 
 def test_every_view_says_whether_it_is_public(live: Live) -> None:
-    from armonika.doors.console import access, second_factor
+    from armonika.doors.console import access, administrator, second_factor
     from armonika.doors.console import pages as console
     from armonika.doors.portal import privacy
     from armonika.doors.site import account, pages
@@ -56,14 +56,14 @@ def test_every_view_says_whether_it_is_public(live: Live) -> None:
 
     views = [
         getattr(module, name)
-        for module in (console, second_factor, access, privacy, account, pages, common)
+        for module in (console, second_factor, access, administrator, privacy, account, pages, common)
         for name in dir(module)
         if callable(getattr(module, name))
         and getattr(getattr(module, name), "__module__", "") == module.__name__
         and not name.startswith("_")
     ]
     named = [view for view in views if "request" in getattr(view, "__annotations__", {})]
-    assert len(named) >= 23
+    assert len(named) >= 24
     assert all(getattr(view, "armonika_access", None) in ("public", "first-factor", "signed-in") for view in named)
     assert {view.__name__ for view in named if view.armonika_access == "first-factor"} == {"code", "recovery", "enrol"}
 

@@ -10,9 +10,10 @@ import psycopg
 
 from armonika import policy as policies
 from armonika import settings
-from armonika.doors.cli.running import admin_dsn, not_reached
+from armonika.doors.cli.running import not_reached
 from armonika.flows import access
 from armonika.store.private_files import KeyFileError
+from armonika.supervisor.database import admin_dsn
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

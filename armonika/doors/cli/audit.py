@@ -14,8 +14,8 @@ import psycopg
 
 from armonika import settings
 from armonika.doors.cli import audit_online
-from armonika.doors.cli.running import admin_dsn
 from armonika.store.private_files import KeyFileError
+from armonika.supervisor.database import admin_dsn
 from armonika.trust.audit import certificate
 from armonika.trust.audit.files import MOST_NOTE, MOST_VKEYS, read_file
 from armonika.trust.audit.verify import Broken, Report, last_cosigned, own_vkey, verify

@@ -10,13 +10,14 @@ from dataclasses import asdict
 import psycopg
 
 from armonika import policy, settings
-from armonika.doors.cli.running import admin_dsn, not_reached
+from armonika.doors.cli.running import not_reached
 from armonika.policy.model import Policy
 from armonika.settings import Settings
 from armonika.store.private_files import KeyFileError
 from armonika.supervisor.backup.catalogue import Backup, BackupError, Catalogue
 from armonika.supervisor.backup.create import catalogue_of, create, verify
 from armonika.supervisor.backup.drill import drill
+from armonika.supervisor.database import admin_dsn
 from armonika.supervisor.key_desk import KeyDesk, KeyDeskError
 
 

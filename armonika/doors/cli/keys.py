@@ -13,7 +13,7 @@ import psycopg
 
 from armonika import policy, settings
 from armonika.doors.cli import ceremony
-from armonika.doors.cli.running import admin_dsn, aside, not_reached
+from armonika.doors.cli.running import aside, not_reached
 from armonika.gates.channel import AUTHORITY
 from armonika.rules.key_states import IllegalTransition, KeyState
 from armonika.settings import Settings
@@ -22,6 +22,7 @@ from armonika.store.private_files import KeyFileError
 from armonika.store.turn import MigrationError
 from armonika.supervisor import certificates
 from armonika.supervisor.backup.catalogue import BackupError
+from armonika.supervisor.database import admin_dsn
 from armonika.supervisor.key_desk import KeyDesk, KeyDeskError
 from armonika.supervisor.keys_told import tell_now
 from armonika.trust.keys import Keyring, credentials, journal, keyring

@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
+from armonika.doors.cli import signals
 from armonika.settings import SettingsError
 
 COMMANDS = {
@@ -49,10 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     if argv is None:
         # Whatever ends a command lets it take down what it began: a copy of a database, with keys beside it, must not stay.
-        # A hang-up that is ignored (nohup) stays so.
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, signal.default_int_handler)
+        signals.handle(signal.default_int_handler, signal.SIGTERM, signal.SIGHUP)
     try:
         module = importlib.import_module(f"armonika.doors.cli.{words[0]}")
         parser = argparse.ArgumentParser(prog="armonika")

@@ -11,10 +11,11 @@ from dataclasses import asdict
 import psycopg
 
 from armonika import settings
-from armonika.doors.cli.running import admin_dsn, door_address
+from armonika.doors.cli.running import door_address
 from armonika.flows import retention
 from armonika.settings import Settings
 from armonika.store.private_files import KeyFileError
+from armonika.supervisor.database import admin_dsn
 from armonika.trust.keys import Keyring
 from armonika.trust.vault.errors import ClockUntrusted, VaultError
 from armonika.trust.vault.retention import Clock, Expirer, Progress

@@ -9,10 +9,9 @@ import psycopg
 from armonika.policy import Policy
 from armonika.policy.compile import catalogue
 from armonika.settings import Settings
-from armonika.store.embedded import Embedded
 from armonika.store.private_files import KeyFileError
 from armonika.supervisor import certificates
-from armonika.supervisor.database import door_dsn, dsn_of
+from armonika.supervisor.database import admin_dsn, door_dsn, dsn_of
 from armonika.trust.keys import Keyring
 from armonika.trust.vault import Vault
 
@@ -35,11 +34,6 @@ def not_reached(error: KeyFileError | psycopg.OperationalError) -> int:
 def aside(text: str) -> None:
     """A line beside a report, on standard error."""
     print(text, file=sys.stderr)
-
-
-def admin_dsn(config: Settings) -> str:
-    """The administrator's DSN of the installation in `config.home`. Raises KeyFileError when there is none."""
-    return config.database_url or Embedded(config.postgres, config.keys).admin_dsn
 
 
 def door_address(config: Settings, ring: Keyring, door: str) -> str:

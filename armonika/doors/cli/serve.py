@@ -16,6 +16,7 @@ from typing import TextIO
 import psycopg
 
 from armonika import settings as settings_module
+from armonika.doors.cli import signals
 from armonika.policy import PolicyError
 from armonika.settings import Settings
 from armonika.store.embedded import DatabaseError
@@ -55,14 +56,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """0 after a clean stop, 2 when it could not start; the message says what to do."""
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # A hang-up that is ignored (nohup) stays so. An interrupt does not: shells let what a script starts in the background ignore it.
-        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, lambda *_: stop.set())
+    signals.handle(lambda *_: stop.set(), signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     try:
         config = settings_module.load()
         installation = Installation(config, _say)
         check_tls(config)
+        # A root that cannot be is told before anything is made.
         choose(config.keys)
         if config.home.exists() and not config.home.is_dir():
             raise settings_module.SettingsError(f"ARMONIKA_HOME names {config.home}, which is no folder.")

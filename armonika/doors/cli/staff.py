@@ -10,10 +10,11 @@ import psycopg
 
 from armonika import policy as policies
 from armonika import settings
-from armonika.doors.cli.running import admin_dsn, not_reached, open_door
+from armonika.doors.cli.running import not_reached, open_door
 from armonika.flows import appointments
 from armonika.rules import one_time_code
 from armonika.store.private_files import KeyFileError
+from armonika.supervisor.database import admin_dsn
 from armonika.trust import crypto
 from armonika.trust.vault.errors import Refused, VaultError
 

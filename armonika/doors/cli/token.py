@@ -10,9 +10,9 @@ from dataclasses import asdict
 from datetime import UTC
 
 from armonika import policy, settings
-from armonika.doors.cli.running import admin_dsn
 from armonika.policy.model import OPERATIONS
 from armonika.store.private_files import KeyFileError
+from armonika.supervisor.database import admin_dsn
 from armonika.trust.keys.provision import Token, end_token, issue_token, name_of, tokens
 
 MOST_DAYS = 3650

@@ -10,8 +10,9 @@ import psycopg
 
 from armonika import policy as policies
 from armonika import settings
-from armonika.doors.cli.running import admin_dsn, not_reached, open_door
+from armonika.doors.cli.running import not_reached, open_door
 from armonika.store.private_files import KeyFileError
+from armonika.supervisor.database import admin_dsn
 from armonika.verify import report as reports
 from armonika.verify.context import Context
 from armonika.verify.http import send

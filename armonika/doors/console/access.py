@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import get_language
 from django.views.decorators.http import require_http_methods
 
-from armonika import policy as policies
+from armonika.doors.console.reviewers import reviewer_of
 from armonika.flows import access as flow
 from armonika.policy import Policy
 from armonika.trust.vault.errors import VersionConflict
-from armonika.web.session import actor_of, signed_in
+from armonika.web.session import signed_in
 from armonika.web.store import vault
 
 
@@ -21,10 +21,7 @@ from armonika.web.store import vault
 @require_http_methods(["GET", "HEAD", "POST"])
 def review(request: HttpRequest) -> HttpResponse:
     """Accounts and rights; recording says that exactly this list was looked at."""
-    secret, actor = actor_of(request)
-    policy = policies.load()
-    if not flow.may_review(policy, actor):
-        raise Http404
+    secret, _, policy = reviewer_of(request)
     context: dict[str, object] = {}
     status = 200
     if request.method == "POST":

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import get_language
 from django.views.decorators.http import require_http_methods
 
-from armonika import policy as policies
-from armonika.flows import access
+from armonika.doors.console.reviewers import reviewer_of
 from armonika.flows import administrator as flow
 from armonika.trust.vault.errors import Undeclared
-from armonika.web.session import actor_of, signed_in
+from armonika.web.session import signed_in
 from armonika.web.store import vault
 
 
@@ -19,10 +18,7 @@ from armonika.web.store import vault
 @require_http_methods(["GET", "HEAD", "POST"])
 def acts(request: HttpRequest) -> HttpResponse:
     """The entries, newest first; the form says that exactly those on the page were looked at."""
-    secret, actor = actor_of(request)
-    policy = policies.load()
-    if not access.may_review(policy, actor):
-        raise Http404
+    secret, actor, policy = reviewer_of(request)
     context: dict[str, object] = {}
     status = 200
     if request.method == "POST":

@@ -30,7 +30,6 @@ from armonika.trust.keys import Keyring
 from armonika.trust.vault.envelope import Envelope
 from armonika.trust.vault.errors import VaultError
 
-FOLDER = "drill"
 MOST_RECORDS = 50_000
 MOST_KEYS = 200
 MOST_ENDS = 50_000
@@ -95,7 +94,7 @@ def drill(
 def sweep(config: Settings) -> bool:
     """Removes the copy of a drill that was killed: keys lie in it, and must not outlive their end there. Returns whether there was one; none is touched
     while a drill is under way."""
-    home = config.home / FOLDER
+    home = config.drill
     with _alone(config) as free:
         if not free or not home.exists():
             return False
@@ -122,7 +121,7 @@ def _alone(config: Settings) -> Iterator[bool]:
 def _drill(
     config: Settings, policy: Policy, kept: Catalogue, backup: Backup, admin_dsn: str, say: Callable[[str], None]
 ) -> Drilled:
-    home = config.home / FOLDER
+    home = config.drill
     remove_tree(home, home / "keys")
     found: list[tuple[int, int, int]] = []
     # Before the register is copied: what ends later may be missing from it.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from armonika.trust.vault.staff import PURPOSE, REASON
+from armonika.trust.vault.staff import PURPOSE, REASON, consult
 from armonika.trust.vault.types import SecretHash
 from armonika.trust.vault.vault import Vault
 
@@ -43,14 +43,10 @@ def unseen(vault: Vault, secret: SecretHash) -> int:
 
 def acts(vault: Vault, secret: SecretHash, most: int, before: int | None = None) -> list[Act]:
     """A page of at most `most` (1000) entries, newest first, `before` an entry number; each look is an entry. Raises SessionEnded, Refused."""
-    ticket = vault._store.value(
-        "SELECT vault.consult_staff($1::bytea, $2::smallint, $3::smallint)",
-        [secret, vault.catalogue.purpose(PURPOSE), vault.catalogue.reason(REASON)],
-    )
     rows = vault._store.rows(
         "SELECT audit_id, at, operation, granted, actor, role, subject, reference, leaf_no, fresh, seen_roles, seen_at "
         "FROM vault.administrator_entries($1::bytea, $2::bigint, $3::int, $4::bigint)",
-        [secret, ticket, most, before],
+        [secret, consult(vault, secret), most, before],
     )
     return [Act(*(*row[:10], list(zip(row[10], row[11], strict=True)))) for row in rows]
 

@@ -36,16 +36,22 @@ class AccessList:
     reviewed_at: datetime | None
 
 
+def consult(vault: Vault, secret: SecretHash) -> int:
+    """The entry that opens a list to who may review it, and is its ticket. Raises SessionEnded, Refused."""
+    catalogue = vault.catalogue
+    return int(
+        vault._store.value(
+            "SELECT vault.consult_staff($1::bytea, $2::smallint, $3::smallint)",
+            [secret, catalogue.purpose(PURPOSE), catalogue.reason(REASON)],
+        )
+    )
+
+
 def accounts(vault: Vault, secret: SecretHash) -> AccessList:
     """Every account of staff, for who may review access. Raises SessionEnded, Refused."""
-    catalogue = vault.catalogue
-    ticket = vault._store.value(
-        "SELECT vault.consult_staff($1::bytea, $2::smallint, $3::smallint)",
-        [secret, catalogue.purpose(PURPOSE), catalogue.reason(REASON)],
-    )
     rows = vault._store.rows(
         "SELECT subject, role, since, last_sign_in, second_factor, codes_left, digest, reviewed_at FROM vault.staff_accounts($1::bytea, $2::bigint)",
-        [secret, ticket],
+        [secret, consult(vault, secret)],
     )
     *_, digest, reviewed_at = next(iter(rows), (b"", None))
     return AccessList([Account(*row[:6]) for row in rows], bytes(digest), reviewed_at)

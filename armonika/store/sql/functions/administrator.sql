@@ -82,11 +82,8 @@ RETURNS TABLE (audit_id bigint, at timestamptz, operation text, granted boolean,
     seen_roles text[], seen_at timestamptz[])
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
 SET plan_cache_mode = force_generic_plan AS $$
-DECLARE
-    asked record := vault.consulted(vault.actor(secret), ticket, 3::smallint);
-    s vault.session := vault.reviewer(secret, asked.purpose, asked.reason);
+DECLARE s vault.session := vault.reviewing(secret, ticket);
 BEGIN
-    IF asked.subject IS NOT NULL THEN RAISE EXCEPTION USING ERRCODE = 'AR403', MESSAGE = 'not allowed'; END IF;
     RETURN QUERY SELECT e.audit_id, e.at, o.name, e.granted, e.actor, r.name, e.subject, e.reference, l.leaf_no, e.audit_id IN (SELECT f FROM vault.administrator_fresh(s.actor) f),
         ARRAY(SELECT y.name FROM vault.administrator_seen x JOIN vault.role y ON y.id = x.role WHERE x.audit_id = e.audit_id ORDER BY x.at, x.actor),
         ARRAY(SELECT x.at FROM vault.administrator_seen x WHERE x.audit_id = e.audit_id ORDER BY x.at, x.actor)

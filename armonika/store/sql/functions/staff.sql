@@ -38,17 +38,25 @@ BEGIN
     RETURN vault.note(s, vault.policy_in_force(), 3::smallint, true, NULL, NULL, NULL, 0, for_purpose, for_reason, NULL);
 END $$;
 
+-- Whose ticket of vault.consult_staff this is: who may review, as AR403 or AR401 says of anybody else. Internal.
+CREATE OR REPLACE FUNCTION vault.reviewing(secret bytea, ticket bigint) RETURNS vault.session
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+DECLARE
+    asked record := vault.consulted(vault.actor(secret), ticket, 3::smallint);
+    s vault.session := vault.reviewer(secret, asked.purpose, asked.reason);
+BEGIN
+    IF asked.subject IS NOT NULL THEN RAISE EXCEPTION USING ERRCODE = 'AR403', MESSAGE = 'not allowed'; END IF;
+    RETURN s;
+END $$;
+
 -- The list, with the digest that a review names and the last review (or the start of the installation).
 DROP FUNCTION IF EXISTS vault.staff_accounts(bytea, smallint, smallint);
 CREATE OR REPLACE FUNCTION vault.staff_accounts(secret bytea, ticket bigint)
 RETURNS TABLE (subject uuid, role text, since timestamptz, last_sign_in timestamptz, second_factor boolean, codes_left int, digest bytea, reviewed_at timestamptz)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
 SET plan_cache_mode = force_generic_plan AS $$
-DECLARE
-    asked record := vault.consulted(vault.actor(secret), ticket, 3::smallint);
-    s vault.session := vault.reviewer(secret, asked.purpose, asked.reason);
 BEGIN
-    IF asked.subject IS NOT NULL THEN RAISE EXCEPTION USING ERRCODE = 'AR403', MESSAGE = 'not allowed'; END IF;
+    PERFORM vault.reviewing(secret, ticket);
     RETURN QUERY SELECT l.*, vault.staff_digest(), (SELECT max(v.at) FROM vault.access_review v) FROM vault.staff_list() l;
 END $$;
 
