@@ -93,6 +93,7 @@ def _roles(connection: psycopg.Connection[tuple[object, ...]], passwords: Mappin
     database = sql.Identifier(connection.info.dbname)
     connection.execute(sql.SQL("REVOKE CREATE, TEMPORARY ON DATABASE {} FROM PUBLIC").format(database))
     connection.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+    connection.execute("REVOKE ALL ON SCHEMA armonika_meta FROM PUBLIC")
     named = connection.execute(
         "SELECT p.oid::regprocedure::text FROM pg_proc p WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.proname = ANY (%s)",
         (list(_DANGEROUS),),

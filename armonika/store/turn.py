@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 
 import psycopg
 
 TURN_SECONDS = 60
 """How long a start waits for another that changes the same database."""
+FIRST_START = 0x41524D4F
+"""The advisory lock of a first start: `ARMO`."""
 
 
 class MigrationError(Exception):
@@ -22,7 +24,7 @@ def turn(admin_dsn: str) -> Iterator[None]:
     asks again and again: a session that waits inside the server has a snapshot, and the one before would wait for it while it makes an index."""
     with psycopg.connect(admin_dsn, autocommit=True) as holder:
         holder.execute("SET idle_in_transaction_session_timeout = 0")
-        _meta(holder)
+        make_table(holder)
         end = time.monotonic() + TURN_SECONDS
         with ExitStack() as held:
             while True:
@@ -41,13 +43,15 @@ def turn(admin_dsn: str) -> Iterator[None]:
             yield
 
 
-def _meta(connection: psycopg.Connection[tuple[object, ...]]) -> None:
-    """The table of migrations. Two first starts at once make it both: one of them is told that it is there already."""
-    for statement in (
-        "CREATE SCHEMA IF NOT EXISTS armonika_meta",
-        "REVOKE ALL ON SCHEMA armonika_meta FROM PUBLIC",
-        "CREATE TABLE IF NOT EXISTS armonika_meta.migration "
-        "(name text PRIMARY KEY, sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT clock_timestamp())",
-    ):
-        with suppress(psycopg.errors.UniqueViolation, psycopg.errors.DuplicateSchema, psycopg.errors.DuplicateTable, psycopg.errors.InternalError_):  # fmt: skip
-            connection.execute(statement.encode())
+def make_table(connection: psycopg.Connection[tuple[object, ...]]) -> None:
+    """The table of migrations. Before it is there an advisory lock gives the turn: no door has a role yet that could hold it, and later none may. `CREATE … IF
+    NOT EXISTS` alone does not: of two at once, one fails with whichever name of the catalogue it meets first."""
+    if connection.execute("SELECT to_regclass('armonika_meta.migration')").fetchone() != (None,):
+        return
+    with connection.transaction():
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (FIRST_START,))
+        connection.execute("CREATE SCHEMA IF NOT EXISTS armonika_meta")
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS armonika_meta.migration "
+            "(name text PRIMARY KEY, sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT clock_timestamp())"
+        )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from threading import Barrier
 
 import psycopg
 import pytest
@@ -64,6 +66,25 @@ def test_two_first_starts_at_once_make_one_database(doors: Doors) -> None:
     finally:
         with doors.admin() as admin:
             admin.execute("DROP DATABASE IF EXISTS armonika_twice WITH (FORCE)")
+
+
+def test_the_table_of_turns_is_made_once_by_eight_at_the_same_moment(doors: Doors) -> None:
+    """Rounds, because only one in eight hits the moment between the server's look for the table and its look for the table's type."""
+    server, together = doors.server, Barrier(8)
+    other = make_conninfo(server.admin_dsn, dbname="armonika_eight")  # type: ignore[attr-defined]
+
+    def first(connection: psycopg.Connection[tuple[object, ...]]) -> None:
+        together.wait(30)
+        turn.make_table(connection)
+
+    for _ in range(16):
+        with doors.admin() as admin:
+            admin.execute("DROP DATABASE IF EXISTS armonika_eight WITH (FORCE)")
+            admin.execute("CREATE DATABASE armonika_eight")
+        with ExitStack() as held, ThreadPoolExecutor(8) as pool:
+            list(pool.map(first, [held.enter_context(psycopg.connect(other, autocommit=True)) for _ in range(8)]))
+    with doors.admin() as admin:
+        admin.execute("DROP DATABASE armonika_eight WITH (FORCE)")
 
 
 def test_who_waits_in_vain_is_told_why(doors: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
