@@ -176,11 +176,11 @@ def measure(people_count: int, seconds: float, others: Sequence[peers.Peer] = ()
             http[str(clients)]["export"] = over_http(port, batches.exports(2000), clients, seconds)
         half = over_http(port, reads, 16, seconds, rate=http["64"]["read"]["per_second"] / 2)
         sizes = {}
-        for size in (1, 16, 64, 1000):
-            read = over_http(port, batches.reads(size, 40), 4, seconds)
-            made = over_http(port, batches.creates(size, int(seconds * 20_000 / size) + 50), 4, seconds, once=True)
-            found = over_http(port, batches.look_ups_at_once(size, 40), 4, seconds)
-            sizes[str(size)] = {
+        for size, clients in ((1, 4), (16, 4), (64, 4), (64, 16), (1000, 4)):
+            read = over_http(port, batches.reads(size, 40), clients, seconds)
+            made = over_http(port, batches.creates(size, int(seconds * 20_000 / size) + 50), clients, seconds, once=True)
+            found = over_http(port, batches.look_ups_at_once(size, 40), clients, seconds)
+            sizes[f"{size}" if clients == 4 else f"{size} ({clients} clients)"] = {
                 name: run["per_second"] * size for name, run in (("read", read), ("create", made), ("look_up", found))
             }
         with peers.openbao() as beside:
@@ -248,7 +248,7 @@ def main() -> int:
         )
         for size, row in result["batches"].items():
             print(
-                f"  HTTP batches of {size:<5} read {row['read']:>10,.0f} persons/s   create {row['create']:>10,.0f} persons/s   look up {row['look_up']:>10,.0f} /s"
+                f"  HTTP batches of {size:<15} read {row['read']:>10,.0f} persons/s   create {row['create']:>10,.0f} persons/s   look up {row['look_up']:>10,.0f} /s"
             )
         for name, rates in result["peers"].items():
             ours = {

@@ -26,7 +26,7 @@ log.configure()
 
 async def open_vault() -> AsyncVault:
     """The vault as the door `api`."""
-    return await AsyncVault.open(credentials.load("api"), os.environ["ARMONIKA_DSN"], size=6)
+    return await AsyncVault.open(credentials.load("api"), os.environ["ARMONIKA_DSN"], size=8)
 
 
 _config = settings.load()

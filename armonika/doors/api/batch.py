@@ -16,6 +16,7 @@ from armonika.doors.api import once
 from armonika.doors.api.batch_creations import BatchCreation
 from armonika.doors.api.bodies import decoded
 from armonika.doors.api.conditions import NEWEST
+from armonika.doors.api.gather import Gatherer
 from armonika.doors.api.meter import count_items
 from armonika.doors.api.people import Email, Name, PersonMade, PersonOut, Use, Values, tagged
 from armonika.doors.api.problems import content_of
@@ -149,10 +150,10 @@ async def read_people(request: Request[Any, Any, State], body: bytes, state: Sta
     """One entry in the log for each person, before anything is answered."""
     data = decoded(body, ReadPeople)
     count_items(request, len(data.people))
-    vault: AsyncVault = state.vault
     secret = token_of(request)
     asks = [Ask(secret, person, data.dataset, data.fields, data.purpose, data.reason, data.reference) for person in data.people]
-    return _answer([_shown(outcome) for outcome in await vault.read_many(asks)])
+    batches: Gatherer[Ask] = state.batches
+    return _answer([_shown(outcome) for outcome in await batches.read_all(asks)])
 
 
 @post("/v1/people/erase", status_code=200, summary="Erase up to 1,000 people")
