@@ -15,8 +15,11 @@ from psycopg.conninfo import make_conninfo
 
 from armonika.trust.audit import proofs
 from armonika.trust.audit.sealer import Sealer
-from armonika.trust.vault.types import NewRecord
+from armonika.trust.vault.types import Ask, NewRecord
 from bench.house import house
+
+BACKLOG = 100_000
+"""Entries of reads that wait for the sealer beside those of the creations."""
 
 
 def measure(people: int) -> dict[str, float]:
@@ -36,6 +39,9 @@ def measure(people: int) -> dict[str, float]:
                 for n in range(at, min(at + 1000, people))
             ]
             made += vault.create(home.token, "provide", "integration", new)
+        for _ in range(BACKLOG // 1000):
+            some = random.choices(made, k=1000)
+            vault.read_many([Ask(home.token, one.subject, "account", ("name",), "provide", "integration") for one in some])
         log = Path(tempfile.mkdtemp(dir=home.config.home))
         held = home.sealer
         assert held.log_key

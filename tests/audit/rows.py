@@ -27,7 +27,8 @@ class Rows:
 
     def execute(self, statement: str, parameters: Sequence[Any] = (), **_: Any) -> Rows:
         if "unsealed" in statement:
-            self.found = [row(n) for n in range(self.sealed, min(self.sealed + parameters[0], self.count))]
+            first = self.sealed if parameters[1] is None else parameters[1] + 1
+            self.found = [row(n) for n in range(first, min(first + parameters[0], self.count))]
         elif "append_leaves" in statement:
             assert parameters[0] == self.sealed
             self.sealed += len(parameters[1])

@@ -134,7 +134,7 @@ def test_over_http_a_log_that_was_cut_off_or_forked_is_found(grown: Grown, url: 
     other.rows.count = 10_000_000
     other.rows.sealed = 600
     original = other.rows.execute
-    other.rows.execute = lambda s, p=(), **k: original(s, (min(p[0], 400),) if "unsealed" in s else p, **k)  # type: ignore[method-assign,assignment]
+    other.rows.execute = lambda s, p=(), **k: original(s, (min(p[0], 400), p[1]) if "unsealed" in s else p, **k)  # type: ignore[method-assign,assignment]
     from tests.audit import rows as rows_module
 
     real = rows_module.row

@@ -148,7 +148,7 @@ def test_tiles_of_the_second_level_are_made_when_they_are_full(tmp_path: Path, m
 
 
 def test_batches_are_bounded_and_pages_end_at_the_signed_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (sealer.BATCH, sealer.RECHECKED) == (20000, 100_000)
+    assert (sealer.BATCH, sealer.RECHECKED) == (10_000, 100_000)
     monkeypatch.setattr(sealer, "BATCH", 100)
     rows = Rows(250)
     one = opened(rows, tmp_path)
@@ -257,12 +257,65 @@ def test_files_that_cannot_be_written_end_the_next_step_and_are_made_again(
         full.setattr(sealer.tiles, "write_all", lambda files: (_ for _ in ()).throw(OSError(28, "No space left on device")))
         assert one.seal(publish=False) == 300
         rows.count = 400
+        one._files_pool.submit(int).result()
         with pytest.raises(OSError, match="No space left"):
             getattr(one, step)()
         assert rows.sealed == 300, "nothing is numbered beyond what has no files"
     assert read_checkpoint((tmp_path / "checkpoint").read_bytes(), VKEY)[1] == 0
     sealed(rows, tmp_path)
     whole(tmp_path, 400)
+
+
+def test_pages_are_looked_for_ahead_so_often_and_then_from_the_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sealer, "BATCH", 100)
+    monkeypatch.setattr(sealer, "AHEAD", 2)
+    asked: list[int | None] = []
+
+    class Listening(Rows):
+        def execute(self, statement: str, parameters: Sequence[Any] = (), **more: Any) -> Rows:
+            if "unsealed" in statement:
+                asked.append(parameters[1])
+            return super().execute(statement, parameters, **more)
+
+    one = opened(Listening(650), tmp_path)
+    assert [one.seal(publish=False) for _ in range(8)] == [100] * 6 + [50, 0]
+    assert asked == [None, 99, 199, None, 399, 499, None, None], "a page that is not full is the last of its kind"
+    one.publish()
+    whole(tmp_path, 650)
+
+
+def test_an_empty_page_ahead_is_asked_for_again_from_the_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sealer, "BATCH", 100)
+    one = opened(rows := Rows(100), tmp_path)
+    assert one.seal() == 100
+    assert one._ahead is not None
+    assert one._ahead.result() == []
+    rows.count = 130
+    assert [one.seal(), one.seal()] == [30, 0]
+    whole(tmp_path, 130)
+
+
+def test_files_may_be_so_many_pages_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sealer, "BATCH", 256)
+    gate, real = threading.Event(), sealer.tiles.write_all
+
+    def slow(files: Any) -> None:
+        assert gate.wait(20)
+        real(files)
+
+    monkeypatch.setattr(sealer.tiles, "write_all", slow)
+    one = opened(rows := Rows(256 * 9), tmp_path)
+    for _ in range(sealer.BEHIND + 1):
+        assert one.seal(publish=False) == 256
+    waiting = threading.Thread(target=one.seal, kwargs={"publish": False})
+    waiting.start()
+    waiting.join(0.3)
+    assert (waiting.is_alive(), rows.sealed) == (True, 256 * (sealer.BEHIND + 1)), "nothing is numbered meanwhile"
+    gate.set()
+    waiting.join(20)
+    while one.seal():
+        continue
+    whole(tmp_path, 256 * 9)
 
 
 def test_what_is_asked_and_told_is_what_the_database_has(tmp_path: Path) -> None:
@@ -276,10 +329,10 @@ def test_what_is_asked_and_told_is_what_the_database_has(tmp_path: Path) -> None
     sealed(Listening(3), tmp_path)
     leaves = [tree.leaf_hash(entry.encode(row(n))) for n in range(3)]
     assert asked == [
-        (f"SELECT leaf_hash, {sealer._SELECT} FROM vault.leaves(%s, %s)", (0, 20000)),
-        (f"SELECT {sealer._SELECT} FROM vault.unsealed(%s)", (20000,)),
+        (f"SELECT leaf_hash, {sealer._SELECT} FROM vault.leaves(%s, %s)", (0, 10_000)),
+        (f"SELECT {sealer._SELECT} FROM vault.unsealed(%s, %s::bigint)", (10_000, None)),
         ("SELECT vault.append_leaves(%s, %b::bigint[], %b::bytea[])", (0, [0, 1, 2], leaves)),
-        (f"SELECT {sealer._SELECT} FROM vault.unsealed(%s)", (20000,)),
+        (f"SELECT {sealer._SELECT} FROM vault.unsealed(%s, %s::bigint)", (10_000, None)),
     ]
 
 

@@ -22,6 +22,7 @@ from tests.vault.undone import undone
 
 COLUMNS = ", ".join(entry.COLUMNS)
 UNSEALED = f"SELECT {COLUMNS} FROM vault.unsealed($1::int)"
+BEHIND = f"SELECT {COLUMNS} FROM vault.unsealed($1::int, $2::bigint)"
 LEAVES = f"SELECT leaf_no, leaf_hash, {COLUMNS} FROM vault.leaves($1::bigint, $2::int)"
 APPEND = "SELECT vault.append_leaves($1::bigint, $2::bigint[], $3::bytea[])"
 SIZE = "SELECT vault.tree_size()"
@@ -226,6 +227,7 @@ def test_of_a_backlog_each_page_passes_over_the_pages_before(
 ) -> None:
     """A page costs a page, however much is waiting behind it."""
     monkeypatch.setattr(module, "BATCH", 2)
+    monkeypatch.setattr(module, "AHEAD", 0)
     for _ in range(3):
         unsealed(stage)
     last = stage.last()
@@ -240,6 +242,45 @@ def test_of_a_backlog_each_page_passes_over_the_pages_before(
     sealed.publish()
     assert len(numbers) == 6
     assert settled == [last, numbers[1], numbers[3]]
+
+
+def test_who_is_late_does_not_wait_for_the_end_of_a_backlog(
+    stage: Stage, sealed: Sealer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pages that are looked for ahead pass by what came behind them; the next one begins at the beginning."""
+    monkeypatch.setattr(module, "BATCH", 2)
+    size = stage.rows("sealer", SIZE)[0][0]
+    with stage.doors.raw() as held:
+        statement, words = refusal(stage)
+        row = held.cursor(binary=True).execute(codec.percent(statement).encode(), words).fetchone()
+        assert row is not None
+        stage.doors.people(40)
+        for _ in range(2):
+            assert sealed.seal(publish=False) == 2
+        held.commit()
+    while sealed.seal(publish=False):
+        continue
+    sealed.publish()
+    ((leaf,),) = stage.admin.execute("SELECT leaf_no FROM vault.leaf WHERE audit_id = %s", (row[0],)).fetchall()
+    assert 4 <= int(str(leaf)) - size <= 2 * (module.AHEAD + 2)
+    assert stage.rows("sealer", SIZE)[0][0] == size + 41
+    assert unsealed(stage) == []
+
+
+def test_a_page_behind_another_leaves_out_what_is_not_behind_it(stage: Stage, sealed: Sealer) -> None:
+    last = stage.last()
+    stage.doors.people(5)
+    before = state(stage)
+    numbers = [row[0] for row in stage.rows("sealer", BEHIND, 1000, last)]
+    assert [row[0] for row in stage.rows("sealer", BEHIND, 2, numbers[1])] == numbers[2:4]
+    assert stage.rows("sealer", BEHIND, 2, numbers[-1]) == []
+    assert state(stage) == before, "nothing is settled by it"
+    assert [row[0] for row in unsealed(stage)] == numbers
+    size = stage.rows("sealer", SIZE)[0][0]
+    stage.rows("sealer", APPEND, size, numbers[3:4], [leaf_hash(entry.encode(row)) for row in unsealed(stage)[3:4]])
+    assert [row[0] for row in stage.rows("sealer", BEHIND, 1000, numbers[1])] == [numbers[2], *numbers[4:]]
+    # What is settled is passed over, whatever page is asked for.
+    assert [row[0] for row in stage.rows("sealer", BEHIND, 1000, 0)] == [*numbers[:3], *numbers[4:]]
 
 
 def test_what_was_sealed_beside_an_open_transaction_is_passed_over_at_once_when_it_ends(

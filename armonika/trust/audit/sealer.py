@@ -6,6 +6,7 @@ are made again from the leaf rows. A second sealer finds another tree size (AR40
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -21,7 +22,11 @@ from armonika.trust.audit.tiles import WIDTH
 from armonika.trust.audit.tree import Frontier, ProofError, leaf_hash
 from armonika.trust.audit.verify import Broken, read_checkpoint
 
-BATCH = 20000
+BATCH = 10_000
+BEHIND = 3
+"""So many pages may be sealed whose files are still being written."""
+AHEAD = 4
+"""So many full pages are looked for while the one before is still being encoded; the next is looked for from the beginning, for what came late."""
 RECHECKED = 100_000
 # Ids come as text: they are only ever written out.
 _SELECT = ", ".join(f"{name}::text" if name in ("actor", "subject", "record") else name for name in entry.COLUMNS)
@@ -55,8 +60,10 @@ class Sealer:
         self._bundle: list[bytes] = []
         self._files: list[tuple[Path, bytes]] = []
         self._trusted, self._unpublished = 0, False
-        self._pool = ThreadPoolExecutor(1)
-        self._writing: Future[None] | None = None
+        self._files_pool, self._rows_pool = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
+        self._writing: deque[Future[None]] = deque()
+        self._ahead: Future[list[Any]] | None = None
+        self._pages = self._size = 0
 
     def load(self) -> int:
         """Rebuilds the state and makes files that are missing. Returns the tree's size.
@@ -91,6 +98,7 @@ class Sealer:
             raise SealerError(
                 f"the database holds {at} sealed entries, the signed log {signed[0]}: it is an older copy. Start with `armonika serve`, which replays the log."
             )
+        self._size = self._frontier.size
         self._write_edge()
         self._checkpoint()
         tiles.tidy(self._folder)
@@ -122,29 +130,49 @@ class Sealer:
 
     def seal(self, *, publish: bool = True) -> int:
         """Seals what is committed and not sealed yet. Returns how many entries. Who seals again at once need not publish in between: a checkpoint that
-        stands for a moment alone is never seen with the witness's signatures, and the files of one page are written while the database looks for the next.
+        stands for a moment alone is never seen with the witness's signatures, and while one page is encoded the files of those before it are written and the
+        next is looked for.
 
-        Raises AnotherSealer (nothing is then sealed), OSError where files cannot be written (of this page or the one before: `load` makes them again)."""
-        rows = self._connection.execute(f"SELECT {_SELECT} FROM vault.unsealed(%s)", (BATCH,), binary=True).fetchall()
+        Raises AnotherSealer (nothing is then sealed), OSError where files cannot be written (of this page or the `BEHIND` before it: `load` makes them again)."""
+        rows = self._page()
         if not rows:
             return 0
+        ahead = None
+        if len(rows) == BATCH and self._pages < AHEAD:
+            ahead = self._rows_pool.submit(self._unsealed, rows[-1][0])
         encoded = [entry.encode(row) for row in rows]
         hashed = [leaf_hash(content) for content in encoded]
-        self._written()
+        self._written(BEHIND)
         try:
             self._connection.execute(
                 "SELECT vault.append_leaves(%s, %b::bigint[], %b::bytea[])",
-                (self._frontier.size, [row[0] for row in rows], hashed),
+                (self._size, [row[0] for row in rows], hashed),
             )
         except psycopg.Error as error:
             if error.sqlstate == "AR409":
                 raise AnotherSealer("another sealer is at work on this log") from None
             raise
-        self._unpublished = True
-        self._writing = self._pool.submit(self._extend, encoded, hashed)
+        self._unpublished, self._ahead = True, ahead
+        self._size += len(rows)
+        self._writing.append(self._files_pool.submit(self._extend, encoded, hashed))
         if publish:
             self.publish()
         return len(rows)
+
+    def _page(self) -> list[Any]:
+        """The next rows to seal, which may have been looked for already."""
+        if self._ahead is not None:
+            ahead, self._ahead = self._ahead, None
+            self._pages += 1
+            if rows := ahead.result():
+                return rows
+        self._pages = 0
+        return self._unsealed(None)
+
+    def _unsealed(self, after: int | None) -> list[Any]:
+        return self._connection.execute(
+            f"SELECT {_SELECT} FROM vault.unsealed(%s, %s::bigint)", (BATCH, after), binary=True
+        ).fetchall()
 
     def publish(self) -> None:
         """Writes the checkpoint of what was sealed since the last one, and the tiles that it needs."""
@@ -154,11 +182,10 @@ class Sealer:
             self._checkpoint()
             self._unpublished = False
 
-    def _written(self) -> None:
-        """Waits for the files of the page before; raises what ended them."""
-        if self._writing is not None:
-            writing, self._writing = self._writing, None
-            writing.result()
+    def _written(self, behind: int = 0) -> None:
+        """Waits for the files of all pages but the newest `behind`; raises what ended one, as soon as it is known."""
+        while self._writing and (len(self._writing) > behind or self._writing[0].done()):
+            self._writing.popleft().result()
 
     def _extend(self, encoded: Sequence[bytes], hashed: Sequence[bytes], *, rebuild: bool = False) -> None:
         for content, leaf in zip(encoded, hashed, strict=True):

@@ -90,14 +90,15 @@ LANGUAGE sql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_cata
     FROM vault.rotation r WHERE vault.door() NOT IN ('keeper', 'timpani') OR r.door = vault.door()
 $$;
 
--- The next page of data keys that are still under a retiring epoch. A wrapped key without its ciphertext tells nothing of anybody.
+-- The next page of data keys that are still under a retiring epoch, by their index, whatever the server knows of the table. A wrapped key without its ciphertext tells nothing of anybody.
 CREATE OR REPLACE FUNCTION vault.stale_keys(service bytea, most int) RETURNS TABLE (subject uuid, record uuid, compartment text, old_epoch int, new_epoch int, kind smallint, wrapped bytea)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_sort = off SET jit = off AS $$
 DECLARE r vault.rotation;
 BEGIN
     PERFORM vault.only_keeper(service);
     SELECT * INTO r FROM vault.rotation x WHERE x.door = vault.door();
-    IF r.paused THEN RETURN; END IF;
+    IF r.paused OR NOT EXISTS (SELECT FROM vault.epoch x WHERE x.state = 'retiring') THEN RETURN; END IF;
     RETURN QUERY
     SELECT k.subject_id, k.record_id, c.name, k.epoch, n.epoch, k.kind, k.wrapped
     FROM vault.data_key k JOIN vault.epoch e ON e.compartment = k.compartment AND e.epoch = k.epoch AND e.state = 'retiring'
@@ -143,7 +144,8 @@ END $$;
 -- statement over all of them was planned, where statistics were lost with a crash, to look at everything that was left for each page.
 CREATE OR REPLACE FUNCTION vault.stale_lookups(service bytea, after_dataset smallint, after_ordinal smallint, after_epoch int, after_digest bytea, most int)
 RETURNS TABLE (dataset smallint, ordinal smallint, old_epoch int, digest bytea, subject uuid, record uuid, new_epoch int)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET enable_seqscan = off SET jit = off AS $$
 DECLARE w record; behind bytea; page int := least(greatest(most, 1), 10000); given int; left_over int := page;
 BEGIN
     PERFORM vault.only_keeper(service);
@@ -161,7 +163,7 @@ BEGIN
                 WHERE l.dataset = w.dataset AND l.ordinal = w.ordinal AND l.epoch = w.old AND l.digest > behind ORDER BY l.digest LIMIT page)
             SELECT w.dataset, w.ordinal, w.old, c.digest, c.subject_id, c.record_id, w.new FROM chunk c
             WHERE (SELECT count(*) FROM vault.lookup x WHERE x.subject_id = c.subject_id AND x.record_id = c.record_id
-                AND x.dataset = w.dataset AND x.ordinal = w.ordinal AND x.epoch = w.new) = 0 ORDER BY c.digest LIMIT left_over;
+                AND x.dataset + 0 = w.dataset AND x.ordinal + 0 = w.ordinal AND x.epoch + 0 = w.new) = 0 ORDER BY c.digest LIMIT left_over;
             GET DIAGNOSTICS given = ROW_COUNT;
             left_over := left_over - given;
             IF left_over = 0 THEN RETURN; END IF;

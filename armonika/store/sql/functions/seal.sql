@@ -1,7 +1,48 @@
+-- A page of rows that have no leaf, by the index of numbers and row by row, whatever the server knows of the tables: while it did not know them, or thought a
+-- third of them were asked for, each page was planned to look at all of both. Internal.
+CREATE OR REPLACE FUNCTION vault.waiting(behind bigint, most int) RETURNS TABLE (audit_id bigint, at timestamptz, operation smallint, granted boolean, door text, actor uuid,
+    role smallint, subject uuid, record uuid, dataset smallint, fields bigint, purpose smallint, reason smallint, reference text, policy_id int)
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE ROWS 10000 SET search_path = pg_catalog, vault, pg_temp
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_sort = off SET jit = off AS $$
+BEGIN
+    RETURN QUERY SELECT a.audit_id, a.at, a.operation, a.granted, a.door, a.actor, a.role, a.subject, a.record, a.dataset, a.fields, a.purpose, a.reason, a.reference, a.policy_id
+        FROM vault.audit a WHERE a.audit_id > behind AND NOT EXISTS (SELECT FROM vault.leaf l WHERE l.audit_id = a.audit_id)
+        ORDER BY a.audit_id LIMIT least(most, 100000);
+END $$;
+
 -- For the sealer: what is committed and not in the tree yet, and the numbering. Nothing waits for a transaction held open elsewhere.
-CREATE OR REPLACE FUNCTION vault.unsealed(most int) RETURNS TABLE (audit_id bigint, at timestamptz, operation text, outcome text, door text, actor uuid,
-    actor_role text, subject uuid, record uuid, dataset text, fields text[], purpose text, reason text, reference text, policy text)
+-- `after`: what follows a page that is not sealed yet; what was late to come before it is for a page without.
+DROP FUNCTION IF EXISTS vault.unsealed(int);
+CREATE OR REPLACE FUNCTION vault.unsealed(most int, after bigint DEFAULT NULL) RETURNS TABLE (audit_id bigint, at timestamptz, operation text, outcome text, door text,
+    actor uuid, actor_role text, subject uuid, record uuid, dataset text, fields text[], purpose text, reason text, reference text, policy text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+DECLARE st vault.seal_state;
+BEGIN
+    IF after IS NULL THEN
+        st := vault.settle(most);
+    ELSE
+        SELECT * INTO st FROM vault.seal_state;
+    END IF;
+    -- The names of a set of fields are looked up once a set, not once a row.
+    RETURN QUERY
+    WITH waiting AS MATERIALIZED (
+        SELECT * FROM vault.waiting(greatest(st.settled, after), most)
+    ), named AS MATERIALIZED (
+        SELECT x.of_dataset, x.mask, vault.field_names(x.of_dataset, x.mask) AS names
+        FROM (SELECT DISTINCT coalesce(w.dataset, 0::smallint) AS of_dataset, w.fields AS mask FROM waiting w) x
+    )
+    SELECT a.audit_id, a.at, o.name, CASE WHEN a.granted THEN 'granted' ELSE 'refused' END, a.door, a.actor, r.name, a.subject, a.record, d.name,
+        n.names, p.name, c.name, a.reference, v.sha256
+    FROM waiting a JOIN named n ON n.of_dataset = coalesce(a.dataset, 0::smallint) AND n.mask = a.fields
+    JOIN vault.operation o ON o.id = a.operation JOIN vault.role r ON r.id = a.role JOIN vault.policy_version v ON v.policy_id = a.policy_id
+    LEFT JOIN vault.dataset d ON d.id = a.dataset LEFT JOIN vault.purpose p ON p.id = a.purpose LEFT JOIN vault.reason c ON c.id = a.reason
+    ORDER BY a.audit_id;
+END $$;
+
+-- Up to which number everything is sealed, so that nobody looks there again. Internal.
+CREATE OR REPLACE FUNCTION vault.settle(most int) RETURNS vault.seal_state
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_sort = off SET jit = off AS $$
 DECLARE st vault.seal_state;
 BEGIN
     -- Numbers up to `pending` belong to transactions that had begun by `pending_xact` (NULL: none is waited for): once all of those ended, what is not
@@ -18,22 +59,7 @@ BEGIN
         UPDATE vault.seal_state SET pending_xact = pg_snapshot_xmax(pg_current_snapshot()), pending = greatest(st.settled, (SELECT max(l.audit_id) FROM vault.leaf l),
             (SELECT max(x.audit_id) FROM (SELECT a.audit_id FROM vault.audit a WHERE a.audit_id > st.settled ORDER BY a.audit_id LIMIT least(most, 100000)) x));
     END IF;
-    -- The names of a set of fields are looked up once a set, not once a row.
-    RETURN QUERY
-    WITH waiting AS MATERIALIZED (
-        SELECT a.* FROM vault.audit a
-        WHERE a.audit_id > st.settled AND NOT EXISTS (SELECT FROM vault.leaf l WHERE l.audit_id = a.audit_id)
-        ORDER BY a.audit_id LIMIT least(most, 100000)
-    ), named AS MATERIALIZED (
-        SELECT x.of_dataset, x.mask, vault.field_names(x.of_dataset, x.mask) AS names
-        FROM (SELECT DISTINCT coalesce(w.dataset, 0::smallint) AS of_dataset, w.fields AS mask FROM waiting w) x
-    )
-    SELECT a.audit_id, a.at, o.name, CASE WHEN a.granted THEN 'granted' ELSE 'refused' END, a.door, a.actor, r.name, a.subject, a.record, d.name,
-        n.names, p.name, c.name, a.reference, v.sha256
-    FROM waiting a JOIN named n ON n.of_dataset = coalesce(a.dataset, 0::smallint) AND n.mask = a.fields
-    JOIN vault.operation o ON o.id = a.operation JOIN vault.role r ON r.id = a.role JOIN vault.policy_version v ON v.policy_id = a.policy_id
-    LEFT JOIN vault.dataset d ON d.id = a.dataset LEFT JOIN vault.purpose p ON p.id = a.purpose LEFT JOIN vault.reason c ON c.id = a.reason
-    ORDER BY a.audit_id;
+    RETURN st;
 END $$;
 
 CREATE OR REPLACE FUNCTION vault.append_leaves(first bigint, audit_ids bigint[], hashes bytea[]) RETURNS bigint
@@ -55,7 +81,8 @@ LANGUAGE sql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_cata
 
 CREATE OR REPLACE FUNCTION vault.leaves(from_no bigint, most int) RETURNS TABLE (leaf_no bigint, leaf_hash bytea, audit_id bigint, at timestamptz, operation text,
     outcome text, door text, actor uuid, actor_role text, subject uuid, record uuid, dataset text, fields text[], purpose text, reason text, reference text, policy text)
-LANGUAGE sql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+LANGUAGE sql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET enable_seqscan = off SET enable_mergejoin = off SET jit = off AS $$
     SELECT l.leaf_no, l.leaf_hash, a.audit_id, a.at, o.name, CASE WHEN a.granted THEN 'granted' ELSE 'refused' END, a.door, a.actor, r.name, a.subject, a.record,
         d.name, vault.field_names(a.dataset, a.fields), p.name, c.name, a.reference, v.sha256
     FROM vault.leaf l LEFT JOIN vault.audit a ON a.audit_id = l.audit_id LEFT JOIN vault.operation o ON o.id = a.operation LEFT JOIN vault.role r ON r.id = a.role
