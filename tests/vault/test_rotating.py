@@ -51,8 +51,8 @@ def redigest(
 
 
 def settle(rounds: Rounds, door: str = "keeper") -> int:
-    ((moved,),) = rounds.call("settle_epochs", door=door)
-    return int(moved)
+    """Twice: the first time a change is seen, the second time who did not see it has ended."""
+    return sum(int(moved) for _ in range(2) for ((moved,),) in [rounds.call("settle_epochs", door=door)])
 
 
 def settled(rounds: Rounds, door: str = "keeper") -> int:
@@ -365,3 +365,63 @@ def test_an_epoch_waits_for_whoever_could_still_write_it(stage: Stage, rounds: R
         reader.execute("SELECT pg_current_xact_id()")
     assert settled(rounds) == 1
     assert ground.states() == {1: "retired", 2: "active"}
+
+
+def test_who_began_while_an_epoch_was_being_emptied_is_waited_for(stage: Stage, rounds: Rounds) -> None:
+    """Its number is higher than that of the change, which it did not see: it writes look-ups of an epoch that is about to be cleared of them."""
+    ground = rounds.ground("keeper").epochs(_1="retiring", _2="active")
+    person = ground.record(2, (1, 1, digest(1)), (1, 2, digest(2)))
+    rounds.call("settle_epochs")
+    with stage.doors.raw("keeper") as keeper, stage.doors.admin() as writer:
+        writer.autocommit = False
+        keeper.execute("SELECT vault.settle_epochs(%s)", (rounds.secrets["keeper"],))
+        writer.execute("SELECT pg_current_xact_id()")
+        state = writer.execute("SELECT state FROM vault.epoch WHERE compartment = %s AND epoch = 1", (ground.id,)).fetchone()
+        assert state == ("retiring",), "the change is not there yet"
+        keeper.commit()
+        assert ground.states()[1] == "emptied"
+        for _ in range(4):
+            assert settle(rounds) == 0
+        writer.execute("DELETE FROM vault.lookup WHERE record_id = %s", (person[1],))
+        for epoch in (1, 2):
+            writer.execute("INSERT INTO vault.lookup VALUES (%s, 1, %s, %s, %s, %s, false)", (ground.dataset, epoch, digest(3), *person))  # fmt: skip
+        writer.commit()
+    assert settled(rounds) == 1
+    assert ground.states()[1] == "retired"
+    assert [row[:3] for row in ground.lookups()] == [(1, 2, digest(3))], "nothing is left of an epoch that is over"
+
+
+def test_who_began_while_an_epoch_was_being_left_is_waited_for(stage: Stage, rounds: Rounds) -> None:
+    """It writes a key under the epoch before, which is not emptied behind its back."""
+    ground = rounds.ground("keeper").epochs(_1="active")
+    with stage.doors.admin() as desk, stage.doors.admin() as writer:
+        desk.autocommit = writer.autocommit = False
+        desk.execute("SELECT vault.activate_epoch(%s, 2)", (ground.name,))
+        writer.execute("SELECT pg_current_xact_id()")
+        desk.commit()
+        for _ in range(4):
+            assert settle(rounds) == 0
+        subject, record = uuid4(), uuid4()
+        writer.execute("INSERT INTO vault.subject (subject_id, kind) VALUES (%s, 'test')", (subject,))
+        writer.execute(
+            "INSERT INTO vault.record (subject_id, record_id, dataset, present, versions, ciphertexts, origins, events) "
+            "VALUES (%s, %s, %s, 1, '{1}', ARRAY[''::bytea], '{1}', '{1}')",
+            (subject, record, ground.dataset),
+        )
+        writer.execute("INSERT INTO vault.data_key VALUES (%s, %s, %s, 1, 1, 'k')", (subject, record, ground.id))
+        writer.commit()
+    assert settle(rounds) == 0, "a key is there"
+    assert [row[:2] for row in stale(rounds)] == [(subject, record)], "and is found"
+
+
+def test_within_another_transaction_no_epoch_begins_to_wait(stage: Stage, rounds: Rounds) -> None:
+    """Its number may be lower than those of who did not see the change."""
+    ground = rounds.ground("keeper").epochs(_1="retiring", _2="active")
+    with stage.doors.raw("keeper") as keeper:
+        keeper.execute("SELECT pg_current_xact_id()")
+        keeper.execute("SELECT vault.settle_epochs(%s)", (rounds.secrets["keeper"],))
+        keeper.commit()
+    waits = "SELECT waits_for FROM vault.epoch WHERE compartment = %s AND epoch = 1"
+    assert stage.value(waits, ground.id) is None
+    rounds.call("settle_epochs")
+    assert stage.value(waits, ground.id) is not None

@@ -309,7 +309,7 @@ def test_before_the_first_entry_no_number_is_waited_for(stage: Stage) -> None:
         for statement in ("SET LOCAL session_replication_role = replica", "DELETE FROM vault.leaf", "DELETE FROM vault.audit", "UPDATE vault.seal_state SET size = 0, settled = 0, pending = 0, pending_xact = NULL"):  # fmt: skip
             stage.admin.execute(statement.encode())
         assert stage.admin.execute("SELECT * FROM vault.unsealed(10)").fetchall() == []
-        assert state(stage) == (0, 0, 0, True)
+        assert state(stage) == (0, 0, 0, False)
 
 
 def test_what_is_settled_is_not_looked_at_again(stage: Stage, sealed: Sealer) -> None:
@@ -323,7 +323,42 @@ def test_what_is_settled_is_not_looked_at_again(stage: Stage, sealed: Sealer) ->
         )
         given = "SELECT audit_id FROM vault.unsealed(10)"
         assert stage.admin.execute(given.encode()).fetchall() == [(numbers[0],)]
-        assert state(stage)[1:3] == (numbers[1], numbers[0]), "what was waited for is settled"
+        assert state(stage)[1:] == (numbers[1], numbers[1], False), "what was waited for is settled"
+
+
+def test_a_number_is_waited_for_whose_transaction_is_the_newest_that_began(stage: Stage, sealed: Sealer) -> None:
+    """It began after the one that drew the next number and committed first: to the server's snapshot nothing so new has begun."""
+    for _ in range(3):
+        unsealed(stage)
+    statement, words = refusal(stage)
+    with stage.doors.raw() as older, stage.doors.raw() as newer:
+        older.execute("SELECT pg_current_xact_id()")
+        row = newer.cursor(binary=True).execute(codec.percent(statement).encode(), words).fetchone()
+        assert row is not None
+        late = int(str(row[0]))
+        older.cursor(binary=True).execute(codec.percent(statement).encode(), words)
+        older.commit()
+        assert sealed.seal() == 1
+        for _ in range(4):
+            assert unsealed(stage) == []
+        assert state(stage)[1] < late, "its number is not settled"
+        newer.commit()
+    assert [row[0] for row in unsealed(stage)] == [late]
+    assert sealed.seal() == 1
+
+
+def test_within_another_transaction_no_number_begins_to_be_waited_for(stage: Stage, sealed: Sealer) -> None:
+    """Its own may be older than what it sees."""
+    for _ in range(3):
+        unsealed(stage)
+    before = state(stage)
+    with stage.doors.raw("sealer") as one:
+        one.execute("SELECT pg_current_xact_id()")
+        stage.doors.person()
+        assert len(one.execute("SELECT audit_id FROM vault.unsealed(10)").fetchall()) == 1
+        one.commit()
+    assert state(stage)[1:3] == before[1:3]
+    assert sealed.seal() == 1
 
 
 def test_two_sealers_take_turns(stage: Stage, sealed: Sealer) -> None:

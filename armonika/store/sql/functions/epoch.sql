@@ -208,13 +208,29 @@ END $$;
 
 -- Moves epochs on when nothing is left to do for them: retiring -> emptied -> retired, each only when every transaction that could still write
 -- the one before has ended. Returns how many moved; when rows came in behind the cursor it goes back to the start.
+-- A writer has its number before it looks at the epochs. So a call that sees a change and is given its own number after that look has one above them all, and a
+-- later call goes on when no lower one is left. The number of the change itself is too low: who began while it was being made has a higher one, and did not see it.
 CREATE OR REPLACE FUNCTION vault.settle_epochs(service bytea) RETURNS int
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
-DECLARE e vault.epoch; moved_on int := 0; oldest xid8 := pg_snapshot_xmin(pg_current_snapshot());
+DECLARE
+    e vault.epoch; moved_on int := 0; oldest xid8;
+    first boolean := pg_current_xact_id_if_assigned() IS NULL;
+    seen text[]; bound xid8;
 BEGIN
     PERFORM vault.only_keeper(service);
+    seen := ARRAY(SELECT format('%s %s %s', x.compartment, x.epoch, x.changed_xact) FROM vault.epoch x WHERE x.state IN ('retiring', 'emptied'));
+    bound := pg_current_xact_id();
     PERFORM FROM vault.rotation FOR UPDATE;
-    FOR e IN SELECT * FROM vault.epoch x WHERE x.state IN ('retiring', 'emptied') AND vault.keeps(vault.door(), x.compartment) AND x.changed_xact < oldest ORDER BY x.compartment, x.epoch FOR UPDATE LOOP
+    oldest := pg_snapshot_xmin(pg_current_snapshot());
+    FOR e IN SELECT * FROM vault.epoch x WHERE x.state IN ('retiring', 'emptied') AND vault.keeps(vault.door(), x.compartment) ORDER BY x.compartment, x.epoch FOR UPDATE LOOP
+        IF e.waits_for IS NULL OR e.waits_for < e.changed_xact THEN
+            IF first AND format('%s %s %s', e.compartment, e.epoch, e.changed_xact) = ANY (seen) THEN
+                UPDATE vault.epoch x SET waits_for = bound WHERE x.compartment = e.compartment AND x.epoch = e.epoch;
+            END IF;
+            CONTINUE;
+        ELSIF e.waits_for >= oldest THEN
+            CONTINUE;
+        END IF;
         IF EXISTS (SELECT FROM vault.data_key k WHERE k.compartment = e.compartment AND k.epoch = e.epoch) THEN
             UPDATE vault.rotation SET after_subject = DEFAULT, after_record = DEFAULT WHERE door = vault.door();
         ELSIF e.state = 'retiring' THEN
