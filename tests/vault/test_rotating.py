@@ -425,3 +425,15 @@ def test_within_another_transaction_no_epoch_begins_to_wait(stage: Stage, rounds
     assert stage.value(waits, ground.id) is None
     rounds.call("settle_epochs")
     assert stage.value(waits, ground.id) is not None
+
+
+def test_epochs_of_a_database_that_was_moved_by_its_content_go_on(stage: Stage, rounds: Rounds) -> None:
+    """Transactions count anew: what was waited for is not waited for again."""
+    ground = rounds.ground("keeper").epochs(_1="retiring", _2="active")
+    for waits in (None, "900000000001"):
+        stage.admin.execute(
+            "UPDATE vault.epoch SET state = 'retiring', changed_xact = '900000000000', waits_for = %s WHERE compartment = %s AND epoch = 1",
+            (waits, ground.id),
+        )
+        assert [settled(rounds), settled(rounds)] == [1, 1]
+        assert ground.states()[1] == "retired"

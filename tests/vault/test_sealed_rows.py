@@ -361,6 +361,16 @@ def test_within_another_transaction_no_number_begins_to_be_waited_for(stage: Sta
     assert sealed.seal() == 1
 
 
+def test_numbers_of_a_database_that_was_moved_by_its_content_are_settled(stage: Stage, sealed: Sealer) -> None:
+    """Transactions count anew: what was waited for is not waited for again."""
+    stage.admin.execute("UPDATE vault.seal_state SET pending_xact = '900000000000'")
+    stage.doors.person()
+    assert sealed.seal() == 1
+    for _ in range(3):
+        unsealed(stage)
+    assert state(stage)[1] == stage.last()
+
+
 def test_two_sealers_take_turns(stage: Stage, sealed: Sealer) -> None:
     statement, words = refusal(stage)
     with stage.doors.raw() as held, stage.doors.raw("sealer") as first:

@@ -223,9 +223,10 @@ BEGIN
     PERFORM FROM vault.rotation FOR UPDATE;
     oldest := pg_snapshot_xmin(pg_current_snapshot());
     FOR e IN SELECT * FROM vault.epoch x WHERE x.state IN ('retiring', 'emptied') AND vault.keeps(vault.door(), x.compartment) ORDER BY x.compartment, x.epoch FOR UPDATE LOOP
-        IF e.waits_for IS NULL OR e.waits_for < e.changed_xact THEN
+        -- In a database that was moved to another server by its content, transactions count anew.
+        IF e.waits_for IS NULL OR e.waits_for < e.changed_xact OR e.waits_for > bound THEN
             IF first AND format('%s %s %s', e.compartment, e.epoch, e.changed_xact) = ANY (seen) THEN
-                UPDATE vault.epoch x SET waits_for = bound WHERE x.compartment = e.compartment AND x.epoch = e.epoch;
+                UPDATE vault.epoch x SET waits_for = bound, changed_xact = least(e.changed_xact, bound) WHERE x.compartment = e.compartment AND x.epoch = e.epoch;
             END IF;
             CONTINUE;
         ELSIF e.waits_for >= oldest THEN

@@ -64,7 +64,8 @@ BEGIN
                        WHERE a.audit_id > st.settled AND a.audit_id <= st.pending AND l.audit_id IS NULL) THEN
         UPDATE vault.seal_state SET settled = st.pending, pending_xact = NULL RETURNING * INTO st;
     END IF;
-    IF st.pending_xact IS NULL AND first THEN
+    -- In a database that was moved to another server by its content, transactions count anew.
+    IF (st.pending_xact IS NULL OR st.pending_xact > bound) AND first THEN
         UPDATE vault.seal_state SET pending_xact = bound, pending = greatest(st.settled, newest);
     END IF;
     RETURN st;
