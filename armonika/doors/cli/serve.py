@@ -123,11 +123,7 @@ def _serve(config: Settings, installation: Installation, sample: bool, stop: thr
             if time.monotonic() - last > 15:
                 last = time.monotonic()
                 rounds.tick()
-                try:
-                    word = ballast.check()
-                except OSError as error:
-                    word = f"{error.filename}: {error.strerror}."
-                if word:
+                if word := ballast.news():
                     _say(f"armonika: {word}", sys.stderr)
         _say("Stopping …")
         rounds.stop()
