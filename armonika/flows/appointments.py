@@ -13,8 +13,9 @@ from armonika.trust.vault.types import NewRecord
 def appoint(console: Vault, admin_dsn: str, policy: Policy, name: str, email: str, role: str, password: str) -> UUID:
     """A member of staff with a first password, who enrols a second factor at the first sign-in. The console writes, the administrator confirms: neither
     makes staff alone. Cut off in between, `reset` confirms. Raises Undeclared, Duplicate, Invalid."""
-    if role not in {known.name for known in policy.roles if known.kind == "staff"}:
-        raise Undeclared("the role is no role of staff in the policy in force")
+    roles = [known.name for known in policy.roles if known.kind == "staff"]
+    if role not in roles:
+        raise Undeclared(f"the role is no role of staff in the policy in force; there are: {', '.join(roles)}")
     new = NewRecord("staff", {"name": name, "email": email}, "operator", kind=policy.dataset("staff").subject)
     made = console.create(console.service, "legal", "staff-appointment", [new], password=password, role=role)
     staff.appoint(admin_dsn, made[0].subject)

@@ -41,7 +41,8 @@ class MigrationResult:
 def migrate(admin_dsn: str, passwords: Mapping[str, str], keyring_id: str) -> MigrationResult:
     """Migrates the database behind `admin_dsn` (a superuser). `passwords` maps doors to the passwords of their roles.
 
-    Raises MigrationError for a server before 15, a role that is no superuser, a database of another keyring, or one that somebody else holds on to.
+    Raises MigrationError for a server before 15, a role that is no superuser, a database of another keyring, one that a newer release
+    made, or one that somebody else holds on to.
     """
     with psycopg.connect(admin_dsn, autocommit=True) as connection:
         version = connection.info.server_version // 10000
@@ -54,12 +55,16 @@ def migrate(admin_dsn: str, passwords: Mapping[str, str], keyring_id: str) -> Mi
         connection.execute("SET lock_timeout = '4s'")
         with turn(admin_dsn):
             try:
+                _belongs(connection, keyring_id)
                 with connection.transaction():
                     _roles(connection, passwords)
                 files = sorted((SQL / "migrations").glob("*.sql"))
                 afterwards = [path for path in files if path.stem.endswith("_afterwards")]
                 applied = _tables(connection, [path for path in files if path not in afterwards])
-                _check_keyring(connection, keyring_id)
+                connection.execute(
+                    "INSERT INTO vault.installation (keyring_id) SELECT %s WHERE NOT EXISTS (SELECT FROM vault.installation)",
+                    (keyring_id,),
+                )
                 with connection.transaction():
                     changed = _functions(connection, version)
                 partitions.extend(connection)
@@ -155,14 +160,22 @@ def _index(connection: psycopg.Connection[tuple[object, ...]], text: str) -> Non
     connection.execute("SET lock_timeout = '4s'")
 
 
-def _check_keyring(connection: psycopg.Connection[tuple[object, ...]], keyring_id: str) -> None:
-    row = connection.execute("SELECT keyring_id FROM vault.installation").fetchone()
-    if row is None:
-        connection.execute("INSERT INTO vault.installation (keyring_id) VALUES (%s)", (keyring_id,))
-    elif row[0] != keyring_id:
+def _belongs(connection: psycopg.Connection[tuple[object, ...]], keyring_id: str) -> None:
+    """Before anything is changed: the roles of another keyring's database would get passwords that its running doors do not have, and a newer release's
+    functions would be replaced by those of this one."""
+    if connection.execute("SELECT to_regclass('vault.installation')").fetchone() != (None,):
+        row = connection.execute("SELECT keyring_id FROM vault.installation").fetchone()
+        if row is not None and row[0] != keyring_id:
+            raise MigrationError(
+                "The keys in the keys folder do not belong to this database. Put back the keys folder that was made with it, "
+                "or name an empty database; nothing was changed."
+            )
+    own = {path.stem for path in (SQL / "migrations").glob("*.sql")} | {"functions"}
+    newer = {str(name) for (name,) in connection.execute("SELECT name FROM armonika_meta.migration")} - own
+    if newer:
         raise MigrationError(
-            "The keys in the keys folder do not belong to this database. Put back the keys folder that was made with it, "
-            "or name an empty database; nothing was changed."
+            f"This database was changed by a newer release ({max(newer)}), and this one would put older functions there. Start that release, or "
+            "restore a backup from before the upgrade with this one; nothing was changed."
         )
 
 

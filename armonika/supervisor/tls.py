@@ -24,24 +24,35 @@ def check(config: Settings) -> None:
     if config.tls is None:
         return
     cert, key = config.tls / "cert.pem", config.tls / "key.pem"
-    for path in (cert, key, *([config.api_clients] if config.api_clients else [])):
-        if not path.is_file():
-            raise TlsError(
-                f"{path} is missing. ARMONIKA_TLS names a folder with cert.pem (the chain, the leaf first) and key.pem."
-            )
+    for path in (cert, key):
+        _readable(path, "ARMONIKA_TLS names a folder with cert.pem (the chain, the leaf first) and key.pem.")
     if stat.S_IMODE(key.stat().st_mode) & 0o077:
         raise TlsError(f"{key} is open to others: `chmod 600 {key}`.")
     try:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(cert, key, password=lambda: "")
-        if config.api_clients:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(config.api_clients)
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password=lambda: "")
     except (ssl.SSLError, ValueError) as error:
         raise TlsError(
             f"{cert} and {key} cannot be used together ({getattr(error, 'reason', None) or 'unreadable'}). Name a matching pair, the key without a passphrase."
         ) from None
+    if config.api_clients:
+        names = "ARMONIKA_API_CLIENTS names a file with the certificates (PEM) of the authorities whose clients the API admits."
+        _readable(config.api_clients, names)
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(config.api_clients)
+        except ssl.SSLError:
+            raise TlsError(f"{config.api_clients} holds no certificate. {names}") from None
     if lasts(cert)[1] < time.time() + LEAST_SECONDS:
         raise TlsError(f"{cert} has ended, or ends within the hour. Renew it.")
+
+
+def _readable(path: Path, names: str) -> None:
+    """Raises TlsError for a file that is not there or is another user's: OpenSSL's own words name none."""
+    try:
+        path.open("rb").close()
+    except PermissionError:
+        raise TlsError(f"{path} cannot be read by this user. Start as the user that owns it.") from None
+    except OSError:
+        raise TlsError(f"{path} is missing. {names}") from None
 
 
 def lasts(cert: Path) -> tuple[float, float]:

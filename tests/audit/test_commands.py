@@ -9,17 +9,23 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import pytest
 
-from armonika.doors.cli import audit, audit_online
+from armonika import policy
+from armonika.doors.cli import audit, audit_online, retention, staff
 from armonika.doors.cli.main import main
 from armonika.trust import crypto
 from armonika.trust.audit import cosign, note
 from armonika.trust.audit.sealer import Sealer
+from armonika.trust.keys import Keyring
+from armonika.trust.vault.errors import Duplicate, Refused, Unavailable, Undeclared, VaultError
+from armonika.trust.vault.retention import Clock, Progress
 from tests.audit.rows import Rows
 
 
@@ -73,6 +79,69 @@ def test_a_database_that_does_not_answer_is_no_finding(
     told = capsys.readouterr().err
     assert "does not answer" in told
     assert "Traceback" not in told
+
+
+@pytest.fixture
+def keyed(home: Path) -> Path:
+    """An installation whose keys are there and whose database does not answer."""
+    Keyring.open_or_create(home / "home" / "keys").ensure(policy.load().compartments)
+    return home
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["staff end x", "staff appoint --name x --email x@y.dz --role support", "retention status", "retention run", "retention confirm-clock", "audit verify", "verify 7a.5"],
+)  # fmt: skip
+def test_a_command_of_a_system_that_is_stopped_says_so_at_once_in_a_line(
+    words: str, keyed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ARMONIKA_DATABASE_URL", f"host={keyed} user=x")
+    (keyed / "home" / "log").mkdir()
+    (keyed / "home" / "log" / "log.vkey").write_bytes(b"armonika.test+0+0")
+    done = subprocess.run([sys.executable, "-m", "armonika.doors.cli.main", *words.split()], capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert "armonika serve" in done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+@pytest.mark.parametrize("words", ["keys ceremony", "keys recover"])
+def test_shares_that_nobody_types_are_told_in_a_line(words: str, keyed: Path) -> None:
+    before = (keyed / "home" / "keys" / "keyring.json").read_bytes()
+    done = subprocess.run([sys.executable, "-m", "armonika.doors.cli.main", *words.split()], stdin=subprocess.DEVNULL, capture_output=True, text=True, start_new_session=True, check=False)  # fmt: skip
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "armonika: " in done.stderr
+    assert (keyed / "home" / "keys" / "keyring.json").read_bytes() == before
+
+
+def test_tables_tell_times_in_utc(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever zone the server's sessions have: the same moment stands in every table."""
+    at = datetime(2026, 11, 26, 1, 30, tzinfo=ZoneInfo("Africa/Algiers"))
+    retention._show([Progress("demo", "demo_year", 365, "recording", False, 2, 1, at)], Clock(at, None))
+    late, ran = capsys.readouterr().out.splitlines()
+    assert "since 2026-11-26 00:30 UTC" in late
+    assert "2026-11-26 00:30:00 UTC" in ran
+
+
+@pytest.mark.parametrize(("said", "status"), [(Duplicate("a"), 1), (Refused("b"), 1), (Unavailable("c"), 2)])
+def test_a_member_of_staff_who_cannot_be_appointed_is_no_riddle(
+    said: VaultError, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise said
+
+    monkeypatch.setenv("ARMONIKA_DATABASE_URL", "host=/nowhere")
+    monkeypatch.setattr(staff, "open_door", lambda *_: SimpleNamespace(close=lambda: None))
+    monkeypatch.setattr(staff.appointments, "appoint", refuse)
+    assert main(["staff", "appoint", "--name", "x", "--email", "x@y.dz", "--role", "support"]) == status
+    told = capsys.readouterr().err
+    assert "Nothing was changed" in told
+    assert ("armonika staff reset" in told) == isinstance(said, Duplicate)
+
+
+def test_a_role_that_is_none_is_told_what_there_is() -> None:
+    with pytest.raises(Undeclared, match="there are: support"):
+        staff.appointments.appoint(SimpleNamespace(), "", policy.load(), "x", "x@y.dz", "king", "")  # type: ignore[arg-type]
 
 
 def test_an_output_that_is_full_is_told_in_a_line(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from armonika import settings
@@ -157,3 +158,27 @@ def test_a_moved_home_started_by_a_careless_shell_whose_output_is_gone(folder: P
     finally:
         process.send_signal(2)
         process.wait(60)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="as one ordinary user everything is reached anyway")
+def test_a_start_of_a_cautious_shell_hands_each_process_what_is_its_own(folder: Path) -> None:
+    """Under umask 077, as machines that were hardened have it, processes of other users pass through, and what the log shows everybody is there to read."""
+    mask = os.umask(0o077)
+    try:
+        live = start(folder / "home", free_port(), sample=False)
+        try:
+            for name in ("checkpoint", "log.vkey", "witness.vkey"):
+                assert httpx.get(f"{live.api}/log/{name}").status_code == 200, name
+            assert (live.home / "keys").stat().st_mode & 0o077 == 0
+            assert live.command("backup", "create").returncode == 0
+        finally:
+            assert stop(live) == 0
+        done = subprocess.run([sys.executable, "-m", "armonika.doors.cli.main", "restore", "--to", str(folder / "new")], cwd=CHECKOUT, env={**os.environ, "ARMONIKA_HOME": str(live.home), "ARMONIKA_PORT": str(live.port)}, capture_output=True, text=True, check=False)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        again = start(folder / "new", live.port, sample=False)
+        try:
+            assert httpx.get(f"{again.api}/log/checkpoint").status_code == 200
+        finally:
+            assert stop(again) == 0
+    finally:
+        os.umask(mask)

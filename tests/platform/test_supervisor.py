@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -163,6 +164,23 @@ def test_a_port_in_use_is_named(home: Path) -> None:
         taken.listen()
         with pytest.raises(AssertionError, match=rf"Port {port + 1} is in use"):
             start(home, port, sample=False)
+
+
+def test_a_disk_that_stays_nearly_full_is_told_once_an_hour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, used = [0.0], [90]
+    monkeypatch.setattr("armonika.supervisor.ballast.shutil.disk_usage", lambda _: SimpleNamespace(total=100, used=used[0], free=100 - used[0]))  # fmt: skip
+    ballast = Ballast(tmp_path / "ballast", size=40, clock=lambda: now[0])
+    assert ballast.news() == "The disk is 90 % full."
+    now[0] += 15
+    assert ballast.news() is None
+    used[0] = 91
+    assert ballast.news() == "The disk is 91 % full."
+    now[0] += 3600
+    assert ballast.news() == "The disk is 91 % full."
+    used[0] = 50
+    assert ballast.news() is None
+    used[0] = 91
+    assert ballast.news(), "it was over in between"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a small file system needs root")

@@ -23,6 +23,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from armonika.client import Client
 from armonika.client.errors import ArmonikaError
+from armonika.settings import Settings
+from armonika.supervisor import ports
 from armonika.verify.claims.c_7a_1 import NEW, OLD, WEAK, answers_plain, shakes
 from armonika.verify.listeners import TWINS
 from tests.folders import folder
@@ -244,9 +246,21 @@ def test_a_new_certificate_is_served_without_a_restart_and_a_wrong_one_is_not(se
         assert client.get(f"https://localhost:{port + 2}/v1/policy").status_code == 200
 
 
+def served_not(environment: dict[str, str], user: int | None = None) -> str:
+    """What a start says that is refused before anything is made."""
+    done = subprocess.run([sys.executable, "-m", "armonika.doors.cli.main", "serve"], cwd=CHECKOUT, env={**os.environ, **environment}, capture_output=True, text=True, timeout=60, check=False, user=user, group=user)  # fmt: skip
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert not Path(environment["ARMONIKA_HOME"]).exists(), "nothing was made"
+    return done.stderr
+
+
 @pytest.mark.parametrize(
     ("change", "word"),
-    [("missing", "missing"), ("open", "chmod 600"), ("foreign", "cannot be used together"), ("ended", "has ended"), ("listen", "Without TLS"), ("nonsense", "ARMONIKA_LISTEN")],
+    [
+        ("missing", "missing"), ("open", "chmod 600"), ("foreign", "cannot be used together"), ("ended", "has ended"), ("listen", "Without TLS"),
+        ("nonsense", "ARMONIKA_LISTEN"), ("elsewhere", "this machine cannot listen there"), ("no clients", "nowhere is missing. ARMONIKA_API_CLIENTS"), ("empty clients", "holds no certificate. ARMONIKA_API_CLIENTS"),
+    ],
 )  # fmt: skip
 def test_what_cannot_be_served_is_told_before_anything_starts(tmp_path: Path, change: str, word: str) -> None:
     authority = Authority(tmp_path, "authority")
@@ -257,22 +271,60 @@ def test_what_cannot_be_served_is_told_before_anything_starts(tmp_path: Path, ch
         (folder / "key.pem").chmod(0o644)
     if change == "foreign":
         (folder / "key.pem").write_bytes((authority.issue("other") / "key.pem").read_bytes())
-    environment = {
-        **os.environ,
-        "ARMONIKA_HOME": str(tmp_path / "home"),
-        "ARMONIKA_PORT": str(free_port()),
-        "ARMONIKA_TLS": str(folder),
-    }
-    if change == "listen":
-        environment |= {"ARMONIKA_LISTEN": "0.0.0.0"}
-        del environment["ARMONIKA_TLS"]
-    if change == "nonsense":
-        environment |= {"ARMONIKA_LISTEN": "everywhere"}
-    done = subprocess.run([sys.executable, "-m", "armonika.doors.cli.main", "serve"], cwd=CHECKOUT, env=environment, capture_output=True, text=True, timeout=60, check=False)  # fmt: skip
-    assert done.returncode == 2
-    assert word in done.stderr
-    assert "Traceback" not in done.stderr
-    assert not (tmp_path / "home").exists(), "nothing was made"
+    (tmp_path / "empty").touch()
+    environment = {"ARMONIKA_HOME": str(tmp_path / "home"), "ARMONIKA_PORT": str(free_port())}
+    if change != "listen":
+        environment |= {"ARMONIKA_TLS": str(folder)}
+    environment |= {
+        "listen": {"ARMONIKA_LISTEN": "0.0.0.0"}, "nonsense": {"ARMONIKA_LISTEN": "everywhere"}, "elsewhere": {"ARMONIKA_LISTEN": "192.0.2.1"},
+        "no clients": {"ARMONIKA_API_CLIENTS": "/nowhere"}, "empty clients": {"ARMONIKA_API_CLIENTS": str(tmp_path / "empty")},
+    }.get(change, {})  # fmt: skip
+    assert word in served_not(environment)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root starts as somebody else")
+@pytest.mark.parametrize("file", ["cert.pem", "key.pem", "clients"])
+def test_a_file_of_another_user_is_named(file: str) -> None:
+    """OpenSSL's own words name none."""
+    nobody = 65534
+    with folder("unread") as made:
+        authority = Authority(made, "authority")
+        pair, clients = authority.issue("localhost"), made / "clients"
+        clients.write_bytes(authority.file.read_bytes())
+        other = clients if file == "clients" else pair / file
+        for path in (pair / "cert.pem", pair / "key.pem", clients):
+            os.chown(path, 0 if path == other else nobody, -1)
+            path.chmod(0o600)
+        told = served_not(
+            {"ARMONIKA_HOME": str(made / "home"), "ARMONIKA_PORT": str(free_port()), "ARMONIKA_TLS": str(pair), "ARMONIKA_API_CLIENTS": str(clients)},
+            nobody,
+        )  # fmt: skip
+        assert f"{other} cannot be read by this user" in told
+
+
+def test_doors_listen_on_an_address_of_version_6() -> None:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with folder("six") as made:
+        live = start(made / "home", free_port(), sample=False, extra={"ARMONIKA_LISTEN": "::1"})
+        try:
+            for offset in (0, 1, 2):
+                assert httpx.get(f"http://[::1]:{live.port + offset}/healthz").status_code == 200
+                with pytest.raises(ConnectionRefusedError):
+                    socket.create_connection(("127.0.0.1", live.port + offset), 2)
+        finally:
+            assert stop(live) == 0
+
+
+@pytest.mark.parametrize(
+    ("listen", "own"),
+    [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::", "[::1]"), ("::1", "[::1]"), ("2001:db8::5", "[2001:db8::5]")],
+)
+def test_this_machine_reaches_its_doors_where_they_listen(listen: str, own: str, tmp_path: Path) -> None:
+    assert ports.own_address(Settings(tmp_path, 8000, None, listen=listen)) == own
 
 
 def test_the_sockets_of_a_plain_start_are_on_loopback_alone(live: Live) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from armonika.store.turn import MigrationError
 from armonika.trust import crypto
 from armonika.trust.keys import Keyring, RootKeyError
+from armonika.trust.keys.keyring import DOORS
 from armonika.trust.keys.provision import provision
 from armonika.trust.vault.address import canonical_email
 from armonika.trust.vault.envelope import Envelope, Layout
@@ -126,12 +127,15 @@ def test_a_passphrase_seals_the_root_key(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_the_keys_of_another_installation_are_refused_by_the_database(doors: Doors, tmp_path: Path) -> None:
+    """And every door that runs still signs in: a start under the wrong home must not end what serves."""
     from armonika import policy
     from armonika.policy.compile import catalogue
 
     before = doors.api.catalogue.sha256
     with pytest.raises(MigrationError, match="do not belong to this database"):
         provision(tmp_path / "keys", doors.server.admin_dsn, catalogue(policy.load()))  # type: ignore[attr-defined]
+    for door in DOORS:
+        doors.raw(door).close()
     provision(doors.server.home / "keys", doors.server.admin_dsn, catalogue(policy.load()))  # type: ignore[attr-defined]
     assert doors.api.catalogue.sha256 == before
 

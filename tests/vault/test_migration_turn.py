@@ -51,6 +51,20 @@ def test_migrations_at_once_take_turns(doors: Doors) -> None:
         assert all(pool.map(lambda _: again(doors), range(4)))
 
 
+def test_an_older_release_puts_nothing_into_the_database_of_a_newer_one(doors: Doors) -> None:
+    with doors.admin() as admin:
+        state = "SELECT name, sha256, applied_at FROM armonika_meta.migration ORDER BY name"
+        admin.execute("INSERT INTO armonika_meta.migration (name, sha256) VALUES ('9999_of_tomorrow', 'x')")
+        try:
+            before = admin.execute(state).fetchall()
+            with pytest.raises(MigrationError, match=r"newer release \(9999_of_tomorrow\)"):
+                again(doors)
+            assert admin.execute(state).fetchall() == before
+        finally:
+            admin.execute("DELETE FROM armonika_meta.migration WHERE name = '9999_of_tomorrow'")
+    assert again(doors)
+
+
 def test_two_first_starts_at_once_make_one_database(doors: Doors) -> None:
     """Of a database without anything in it: both try to make the table by which they take turns."""
     server = doors.server

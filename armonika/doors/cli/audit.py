@@ -222,6 +222,9 @@ def _words(error: Exception) -> str:
     """An error without the machine's number for it, and without a second full stop."""
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
+    if isinstance(error, psycopg.OperationalError):
+        # A server's advice stands on further lines.
+        return str(error).strip().partition("\n")[0].rstrip(".")
     return str(error).strip().rstrip(".")
 
 

@@ -31,6 +31,13 @@ def add_parsers(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace, config: Settings) -> int:
     """0 done. Raises CeremonyError, RootKeyError."""
+    try:
+        return _run(args, config)
+    except EOFError:
+        raise CeremonyError("The input ended before everything was said. Nothing was changed.") from None
+
+
+def _run(args: argparse.Namespace, config: Settings) -> int:
     if args.action == "recover":
         shares = [read_private(path).decode() for path in args.shares] or [
             _ask(f"Share {number} of {NEEDED}: ") for number in range(1, NEEDED + 1)

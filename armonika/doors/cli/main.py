@@ -34,8 +34,9 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command. Exit status 0 all well, 1 something was found, 2 it could not run."""
     words = list(sys.argv[1:] if argv is None else argv)
-    # Whatever the caller's umask, nobody else may write in what is made here; whatever its locale, a sign that it lacks is no error.
-    os.umask(os.umask(0o077) | 0o022)
+    # Whatever the caller's umask: nobody else may write in what is made here, and processes that run as other users reach what is theirs. What is secret
+    # has a mode of its own. Whatever its locale, a sign that it lacks is no error.
+    os.umask(0o022)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")

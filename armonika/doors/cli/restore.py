@@ -27,7 +27,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("backup", nargs="?", default="latest", help="an id of the catalogue (default: the newest)")
     parser.add_argument("--json", action="store_true", help="what was done as JSON; progress goes to standard error")
     parser.add_argument("--to", type=Path, required=True, help="an empty folder: the home of the restored system")
-    parser.add_argument("--time", type=_moment, help="a moment such as 2026-11-24T10:00:00; the end of the archive without it")
+    parser.add_argument(
+        "--time",
+        type=_moment,
+        help="a moment such as 2026-11-24T10:00:00, in the policy's time zone, or 2026-11-24T09:00:00Z, as `backup list` shows it; the end of the archive without it",
+    )
 
 
 def _moment(text: str) -> datetime:

@@ -7,11 +7,12 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import UTC
 
 import psycopg
 
 from armonika import settings
-from armonika.doors.cli.running import door_address
+from armonika.doors.cli.running import door_address, not_reached, reach
 from armonika.flows import retention
 from armonika.settings import Settings
 from armonika.store.private_files import KeyFileError
@@ -43,7 +44,9 @@ def run(args: argparse.Namespace) -> int:
             print(json.dumps({"confirmed": True}) if args.json else "The job goes on.")
             return 0
         return _run(config, args.action, args.json)
-    except (psycopg.OperationalError, KeyFileError, ClockUntrusted) as error:
+    except (psycopg.OperationalError, KeyFileError) as error:
+        return not_reached(error)
+    except ClockUntrusted as error:
         print(f"armonika: {error}", file=sys.stderr)
         return 2
     except VaultError as error:
@@ -53,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _run(config: Settings, action: str, as_json: bool) -> int:
     ring = Keyring.open(config.keys)
+    reach(admin_dsn(config))
     expirer = Expirer(ring.credentials("retention", {}), door_address(config, ring, "retention"))
     try:
         done = retention.run(expirer) if action == "run" else None
@@ -79,6 +83,12 @@ def _run(config: Settings, action: str, as_json: bool) -> int:
 def _show(rows: Sequence[Progress], clock: Clock) -> None:
     for row in rows:
         kept = f"{row.class_}, {row.days} days{', locked by law' if row.locked else ''}" if row.class_ else "NO CLASS: never ends"
-        late = f", {row.overdue} for more than a day, since {row.oldest:%Y-%m-%d %H:%M %Z}" if row.overdue and row.oldest else ""
+        late = (
+            f", {row.overdue} for more than a day, since {row.oldest.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+            if row.overdue and row.oldest
+            else ""
+        )
         print(f"{row.dataset:<16} {kept:<44} {row.due} expired{late}")
-    print(f"last run         {clock.ran_at:%Y-%m-%d %H:%M:%S %Z}{'; NOTHING ENDS: ' + clock.fault if clock.fault else ''}")
+    print(
+        f"last run         {clock.ran_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC{'; NOTHING ENDS: ' + clock.fault if clock.fault else ''}"
+    )

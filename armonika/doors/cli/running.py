@@ -31,6 +31,11 @@ def not_reached(error: KeyFileError | psycopg.OperationalError) -> int:
     return 2
 
 
+def reach(dsn: str) -> None:
+    """Asks the server for one connection before a pool does, which would try for seconds and tell each try. Raises psycopg.OperationalError."""
+    psycopg.connect(dsn, autocommit=True, connect_timeout=20).close()
+
+
 def aside(text: str) -> None:
     """A line beside a report, on standard error."""
     print(text, file=sys.stderr)
@@ -47,7 +52,9 @@ def door_address(config: Settings, ring: Keyring, door: str) -> str:
 
 
 def open_door(config: Settings, policy: Policy, door: str) -> Vault:
-    """The vault as `door`, by the keys in `config.home`: for commands of the operator that act through a door. Raises KeyFileError."""
+    """The vault as `door`, by the keys in `config.home`: for commands of the operator that act through a door. Raises KeyFileError,
+    psycopg.OperationalError."""
+    reach(admin_dsn(config))
     held = {entry["compartment"]: entry["mode"] for entry in catalogue(policy)["doors"] if entry["door"] == door}
     ring = Keyring.open(config.keys)
     return Vault.open(ring.credentials(door, held), door_address(config, ring, door), size=2)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import ipaddress
 import os
 import signal
-import socket
 import sys
 import threading
 import time
@@ -23,6 +21,7 @@ from armonika.store.embedded import DatabaseError
 from armonika.store.private_files import KeyFileError
 from armonika.store.turn import MigrationError
 from armonika.store.users import UserError
+from armonika.supervisor import ports
 from armonika.supervisor.backup.catalogue import BackupError
 from armonika.supervisor.ballast import Ballast
 from armonika.supervisor.installation import AlreadyRunning, Installation
@@ -60,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         config = settings_module.load()
         installation = Installation(config, _say)
+        ports.check_address(config)
         check_tls(config)
         # A root that cannot be is told before anything is made.
         choose(config.keys)
@@ -80,24 +80,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _serve(config: Settings, installation: Installation, sample: bool, stop: threading.Event) -> int:
-    for port in (config.port, config.port + 1, config.port + 2, config.port + 3, config.witness_port, config.smtp_port):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((config.listen if port < config.port + 3 else "127.0.0.1", port))
-            except OSError:
-                raise StartError(
-                    f"Port {port} is in use. Stop what uses it, or set ARMONIKA_PORT to the first of 26 free ports."
-                ) from None
+    ports.check_free(config)
     ballast = Ballast(config.home / "ballast")
     ballast.check()
     _say("Starting the database …")
     installation.start()
     supervisor = Supervisor(config.logs, _say)
-    address = ipaddress.ip_address(config.listen)
-    own = f"{config.scheme}://" + (
-        "127.0.0.1" if address.is_unspecified else f"[{address}]" if address.version == 6 else str(address)
-    )
+    own = f"{config.scheme}://{ports.own_address(config)}"
     try:
         for name, probe_at in (
             ("mailsink", f"{config.mail_url}/healthz"), ("sealer", None), ("witness", None), ("worker", None), ("keeper", None), ("timpani", None), ("site", f"{own}:{config.port}/healthz"),
@@ -134,11 +123,7 @@ def _serve(config: Settings, installation: Installation, sample: bool, stop: thr
             if time.monotonic() - last > 15:
                 last = time.monotonic()
                 rounds.tick()
-                try:
-                    word = ballast.check()
-                except OSError as error:
-                    word = f"{error.filename}: {error.strerror}."
-                if word:
+                if word := ballast.news():
                     _say(f"armonika: {word}", sys.stderr)
         _say("Stopping …")
         rounds.stop()

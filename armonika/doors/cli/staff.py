@@ -16,7 +16,7 @@ from armonika.rules import one_time_code
 from armonika.store.private_files import KeyFileError
 from armonika.supervisor.database import admin_dsn
 from armonika.trust import crypto
-from armonika.trust.vault.errors import Refused, VaultError
+from armonika.trust.vault.errors import Duplicate, Refused, Unavailable, VaultError
 
 NOBODY = "there is no such member of staff, or the appointment has ended; `armonika access review` shows those that are"
 
@@ -63,9 +63,8 @@ def run(args: argparse.Namespace) -> int:
         finally:
             console.close()
     except VaultError as error:
-        nobody = isinstance(error, Refused) and args.action != "appoint"
-        print(f"armonika: {NOBODY if nobody else error}. Nothing was changed.", file=sys.stderr)
-        return 1
+        print(f"armonika: {_words(args, error)}. Nothing was changed.", file=sys.stderr)
+        return 2 if isinstance(error, Unavailable) else 1
     except (KeyFileError, psycopg.OperationalError) as error:
         return not_reached(error)
     if args.json:
@@ -75,3 +74,9 @@ def run(args: argparse.Namespace) -> int:
     if args.action != "end":
         print("The password is shown once. At the first sign-in, within 14 days, the second factor is set up.")
     return 0
+
+
+def _words(args: argparse.Namespace, error: VaultError) -> str:
+    if args.action == "appoint" and isinstance(error, Duplicate):
+        return "somebody of staff has this address, or had it until the appointment ended; `armonika staff reset` gives a new password to who is appointed"
+    return NOBODY if isinstance(error, Refused) and args.action != "appoint" else str(error)

@@ -97,7 +97,8 @@ class SealedFile:
         try:
             raw = read_private(self._path)
         except KeyFileError as error:
-            raise RootKeyError(str(error)) from None
+            shares = "" if self._path.exists() else " After a ceremony three shares make a new one: `armonika keys recover`."
+            raise RootKeyError(f"{error}{shares}") from None
         damaged = RootKeyError(
             f"{self._path} is damaged. Restore it from your backup of the keys; the data are unharmed and nothing was changed."
         )
