@@ -39,7 +39,22 @@ CALLS = {
     "who has nothing left": ("retention", "vault.end_empty({service}, 10)"),
     "what nobody collects": ("retention", "vault.purge_stale({service}, 10)"),
     "the clock": ("retention", "vault.retention_clock()"),
-}
+    "what is due and still there": ("retention", "vault.retention_progress()"),
+    "somebody by their address": ("api", "vault.ask_find({token}, {provide}, {integration}, NULL, {account}, {email}, {epochs}, {digests}, 1)"),
+    "who made a record": ("api", "vault.made({token}, {subject}, {record})"),
+    "the salt of a sign-in": ("site", "vault.sign_in_salt({service}, {account}, {email}, {epochs}, {digests})"),
+    "a sign-in": (
+        "site",
+        "vault.sign_in({service}, {account}, {email}, {epochs}, {digests}, {proof}, sha256(uuid_send(gen_random_uuid())), 60, {legal}, {own})",
+    ),
+    "a letter to an address": ("site", "vault.enqueue_to({service}, 'reset:en', {account}, {email}, {epochs}, {digests})"),
+    "what is held of somebody": ("site", "vault.describe({session}, {ticket})"),
+    "who used somebody's data": ("site", "vault.accesses({session}, {ticket}, 50, NULL)"),
+    "what a restore tells": ("administrator", "vault.replay_events({size} - 10)"),
+}  # fmt: skip
+TICKETS = {"what is held of somebody": 3, "who used somebody's data": 16}
+"""Calls that show a ticket, with the operation that it is of."""
+PROOF, SECRET = b"proof", b"s" * 32
 
 
 @dataclass
@@ -50,11 +65,31 @@ class Growing:
 
     def __post_init__(self) -> None:
         self.held = {
-            door: credentials.load(door, self.home.config.credentials / door) for door in ("sealer", "keeper", "retention")
+            door: credentials.load(door, self.home.config.credentials / door)
+            for door in ("sealer", "keeper", "retention", "api", "site")
         }
         self.api = self.home.vault("api")
+        self.whom = self._member()
+
+    def _member(self) -> Created:
+        """Somebody who signs in with `PROOF` and is signed in with `SECRET`."""
+        (made,) = self.home.people(self.api)
+        with self.home.admin() as admin:
+            admin.execute(
+                "INSERT INTO vault.credential (subject_id, role, salt, parameters, check_hash, verified_at) "
+                "SELECT %s, r.id, decode(repeat('00', 16), 'hex'), '', sha256(%s), clock_timestamp() FROM vault.role r WHERE r.name = 'admin'",
+                (made.subject, PROOF),
+            )
+            admin.execute(
+                "INSERT INTO vault.session (secret_hash, actor, role, door, kind, expires_at) "
+                "SELECT %s, %s, r.id, 'site', 'session', clock_timestamp() + interval '1 hour' FROM vault.role r WHERE r.name = 'admin'",
+                (SECRET, made.subject),
+            )
+        return made
 
     def connect(self, door: str) -> psycopg.Connection[Any]:
+        if door == "administrator":
+            return self.home.admin()
         held = self.held[door]
         dsn = make_conninfo(self.home.embedded.dsn, user=held.database_user, password=held.database_password)
         return psycopg.connect(dsn, autocommit=True)
@@ -64,7 +99,9 @@ class Growing:
         home, api, use = self.home, self.api, ("provide", "integration")
         people = home.people(api, PEOPLE)
         for _ in range(8):
-            api.read_many([Ask(home.token, one.subject, "account", ("name",), *use) for one in people])
+            # Of one of them much is read, in between.
+            asked = [one if n % 4 else self.whom for n, one in enumerate(people)]
+            api.read_many([Ask(home.token, one.subject, "account", ("name",), *use) for one in asked])
         api.erase(home.token, [one.subject for one in people[: PEOPLE // 5]], *use)
         kept: list[Created] = people[-PEOPLE // 5 :]
         values = {"name": "M", "company": "C", "role": "R"}
@@ -94,24 +131,57 @@ class Growing:
 
     def measured(self) -> dict[str, int]:
         """Pages that each call looks at, when its connection knows the catalogue."""
-        size, last = (
-            self.home.value("SELECT size FROM vault.seal_state"),
-            self.home.value("SELECT max(audit_id) FROM vault.audit"),
-        )
-        found = {}
-        for door in self.held:
-            service = f"'\\x{secret_hash(self.held[door].service_secret).hex()}'::bytea"
+        known, found = self.known(), {}
+        for door in (*self.held, "administrator"):
+            secret = secret_hash(self.held[door].service_secret) if door in self.held else b""
             with self.connect(door) as connection:
                 for name, (of_door, call) in CALLS.items():
                     if of_door != door:
                         continue
-                    words = f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) SELECT * FROM {call.format(size=size, last=last, service=service)}"
                     for _ in range(7):
-                        row = connection.execute(words.encode()).fetchone()
+                        # A ticket is shown once its entry is committed.
+                        ticket = self.ticket(connection, TICKETS[name], known) if name in TICKETS else None
+                        words = call.format(**known, service=literal(secret), ticket=ticket)
+                        row = connection.execute(f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) SELECT * FROM {words}".encode()).fetchone()  # fmt: skip
                         assert row is not None
                         plan = row[0][0]["Plan"]
                         found[name] = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
         return found
+
+    def known(self) -> dict[str, object]:
+        """What the calls are made of, as it stands in a statement."""
+        value, whom = self.home.value, self.whom
+        digest, epochs = (
+            value(f"SELECT {what} FROM vault.lookup l WHERE l.subject_id = '{whom.subject}' AND l.epoch = 1")
+            for what in ("l.digest", "(SELECT array_agg(e.epoch) FROM vault.epoch e JOIN vault.dataset d USING (compartment) WHERE d.id = l.dataset)")
+        )  # fmt: skip
+        assert isinstance(digest, bytes) and isinstance(epochs, list)
+
+        def named(table: str, name: str) -> str:
+            return f"(SELECT id FROM vault.{table} WHERE name = '{name}')"
+
+        ids = {
+            "provide": named("purpose", "provide"), "legal": named("purpose", "legal"), "integration": named("reason", "integration"),
+            "own": named("reason", "own-view"), "account": named("dataset", "account"),
+            "email": f"(SELECT ordinal FROM vault.field WHERE dataset = {named('dataset', 'account')} AND name = 'email')",
+        }  # fmt: skip
+        return {
+            "size": value("SELECT size FROM vault.seal_state"), "last": value("SELECT max(audit_id) FROM vault.audit"),
+            "token": literal(self.home.token), "session": literal(SECRET), "proof": literal(PROOF), "subject": f"'{whom.subject}'", "record": f"'{whom.record}'",
+            "epochs": f"ARRAY{epochs}", "digests": f"array_fill({literal(digest)}, ARRAY[{len(epochs)}])",
+            **{name: f"{value(f'SELECT {asked}')}::smallint" for name, asked in ids.items()},
+        }  # fmt: skip
+
+    @staticmethod
+    def ticket(connection: psycopg.Connection[Any], operation: int, known: dict[str, object]) -> int:
+        words = "SELECT vault.consult({session}, {operation}::smallint, {legal}, {own}, NULL, {subject})"
+        row = connection.execute(words.format(**known, operation=operation).encode()).fetchone()
+        assert row is not None
+        return int(row[0])
+
+
+def literal(value: bytes) -> str:
+    return f"'\\x{value.hex()}'::bytea"
 
 
 @pytest.fixture(scope="module")

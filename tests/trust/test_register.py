@@ -166,3 +166,28 @@ def test_every_change_is_named(ended: Ended, tmp_path: Path) -> None:
     for damaged in (b"{", b"[]", b"1", b'{"n":1}', b'{"sig":"!"}', b'{"sig":1}', b"\xff"):
         refused([damaged, *texts[1:]], "line 1 of .* cannot be read")
         refused([*texts[:2], damaged], "line 3 of .* cannot be read")
+
+
+def test_one_signature_stands_for_all_lines_and_none_stands_without(
+    ended: Ended, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start reads the whole register, and a signature takes as long as the rest of forty lines."""
+    ended.rows = [(n, AT, UUID(int=n), None, None, None, n, 1, 0) for n in range(1, 51)]
+    writer(ended).write()
+    path, looked, real = tmp_path / FILE, [], crypto.ed25519_verify
+    monkeypatch.setattr(
+        register.crypto,
+        "ed25519_verify",
+        lambda *asked: looked.append(asked) or real(*asked),  # type: ignore[func-returns-value]
+    )
+    assert len(list(lines(path, PUBLIC))) == writer(ended).load() == 50
+    assert len(looked) == 3, "one of each reading"
+    # Whoever changes a line can chain those that follow anew, and sign none of them.
+    forged, before = [], ""
+    for n, text in enumerate(path.read_bytes().splitlines()):
+        content = json.loads(text) | {"prev": before} | ({"entry": 9} if n == 7 else {})
+        forged.append(json.dumps(content, sort_keys=True, separators=(",", ":")).encode())
+        before = crypto.sha256(forged[-1]).hex()
+    path.write_bytes(b"\n".join(forged) + b"\n")
+    with pytest.raises(RegisterBroken, match=r"line 8 of .* is altered"):
+        list(lines(path, PUBLIC))

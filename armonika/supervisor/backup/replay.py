@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from array import array
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -52,7 +54,8 @@ def replay(log: Path, admin_dsn: str, public: bytes) -> Replayed:
     try:
         with psycopg.connect(admin_dsn, autocommit=True) as connection:
             size = _size(connection)
-            done = Replayed(_entries(connection, log, public), _ended(connection, log, public), _factors(connection, size))
+            back, again = _entries(connection, log, public), _ended(connection, log, public)
+            done = Replayed(back, again, _factors(connection, size) if back else ())
             # Numbers go on after the last that was ever given, also when a crash came between a replay and this; only the owner of the sequences may say so.
             for sequence, newest in (
                 ("vault.audit_number", "SELECT max(audit_id) FROM vault.audit"),
@@ -124,16 +127,21 @@ def _entries(connection: psycopg.Connection[Any], log: Path, public: bytes) -> i
 
 
 def _ended(connection: psycopg.Connection[Any], log: Path, public: bytes) -> int:
-    known = {
-        (int(number), str(whom)) for number, whom in connection.execute("SELECT ended_no, subject_id FROM vault.ended").fetchall()
-    }
+    known, found = array("q"), []
+    lines = iter(register.lines(log / register.FILE, public))
+    while page := list(islice(lines, _PAGE)):
+        there = set(
+            connection.execute(
+                "SELECT ended_no, subject_id::text FROM vault.ended WHERE ended_no = ANY (%s)", ([line["n"] for line in page],)
+            ).fetchall()
+        )
+        known.extend(line["n"] for line in page if (line["n"], line["subject"]) in there)
+        found += [line for line in page if (line["n"], line["subject"]) not in there]
+    # Only here is every line known to be whole. A register that was cut off, or is of before, is whole in itself: the sealer writes again what the database
+    # knows beyond it.
+    _write_again(connection, array("q", sorted(known)))
     again = 0
     # Records before people: a person whose records are all gone is erased, one who keeps a locked record is restricted.
-    lines = list(register.lines(log / register.FILE, public))
-    found = [line for line in lines if (line["n"], line["subject"]) not in known]
-    # A register that was cut off, or is of before, is whole in itself: the sealer writes again what the database knows beyond it.
-    lacking = [number for number, _ in known - {(line["n"], line["subject"]) for line in lines}]
-    connection.execute("UPDATE vault.ended SET registered = false WHERE registered AND ended_no = ANY (%s)", (lacking,))
     for line in sorted(found, key=lambda line: (line["record"] is None, line["n"])):
         with connection.transaction():
             row = connection.execute(
@@ -146,6 +154,18 @@ def _ended(connection: psycopg.Connection[Any], log: Path, public: bytes) -> int
             ).fetchone()
         again += bool(row and row[0])
     return again + _back(connection)
+
+
+def _write_again(connection: psycopg.Connection[Any], known: array[int]) -> None:
+    """Leaves to the sealer what the database has registered and the register does not have: `known` are the numbers of its lines, in order."""
+    after = -(1 << 63)
+    while rows := connection.execute(
+        "SELECT ended_no FROM vault.ended WHERE registered AND ended_no > %s ORDER BY ended_no LIMIT %s", (after, 10 * _PAGE)
+    ).fetchall():
+        after = int(rows[-1][0])
+        held = set(known[bisect_left(known, rows[0][0]) : bisect_right(known, after)])
+        if lacking := [number for (number,) in rows if number not in held]:
+            connection.execute("UPDATE vault.ended SET registered = false WHERE registered AND ended_no = ANY (%s)", (lacking,))
 
 
 _WHOLE = (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,20 +41,22 @@ class Certified:
 
 def make(log: Path, subject: UUID, state_of: dict[tuple[str, int], str], record: UUID | None = None) -> str:
     """The newest erasure of a person, or the end of one of their records, as JSON. `state_of` gives the state of each epoch today. Raises NoErasure."""
-    path = log / register.FILE
-    lines = [json.loads(raw) for raw in path.read_bytes().splitlines()] if path.exists() else []
-    own = [line for line in lines if line["subject"] == str(subject) and (record is None or line["record"] == str(record))]
+    lines = list(_of(log / register.FILE, subject))
+    own = [line for line in lines if record is None or line["record"] == str(record)]
     if not own:
         raise NoErasure("the register names no erasure of this person")
     number = own[-1]["entry"]
     fetch = proofs.folder(log)
     checkpoint = fetch("checkpoint") or b"\n0\n"
-    sealed = enumerate(entries(log, int(checkpoint.split(b"\n", 2)[1])))
-    found = next(((index, content) for index, content in sealed if json.loads(content)["audit_id"] == number), None)
+    # What cannot be it is not read as JSON: the log may be long.
+    named, sealed = str(number).encode(), enumerate(entries(log, int(checkpoint.split(b"\n", 2)[1])))
+    found = next(
+        ((index, content) for index, content in sealed if named in content and json.loads(content)["audit_id"] == number), None
+    )
     if found is None:
         raise NoErasure("the entry is not sealed yet: try again in a second")
     index, content = found
-    held = [line for line in lines if line["subject"] == str(subject) and line["entry"] == number]
+    held = [line for line in lines if line["entry"] == number]
     destroyed, whole = _destroyed(held)
     if destroyed < whole:
         raise NoErasure(f"the keys are being destroyed, {destroyed} of {whole} so far: try again in a moment")
@@ -64,6 +66,17 @@ def make(log: Path, subject: UUID, state_of: dict[tuple[str, int], str], record:
         "proof": proofs.proof_file(content, index, checkpoint, fetch),
     }  # fmt: skip
     return json.dumps(certificate, ensure_ascii=False, indent=1) + "\n"
+
+
+def _of(path: Path, subject: UUID) -> Iterator[dict[str, Any]]:
+    """The register's lines of one person, without those of everybody else in memory."""
+    if not path.exists():
+        return
+    named = str(subject).encode()
+    with path.open("rb") as file:
+        for raw in file:
+            if named in raw and (line := json.loads(raw))["subject"] == str(subject):
+                yield line
 
 
 def _destroyed(lines: Sequence[dict[str, Any]]) -> tuple[int, int]:

@@ -85,7 +85,9 @@ DECLARE s vault.session := vault.actor(service); whom uuid;
 BEGIN
     IF s.kind <> 'service' OR job !~ '^[a-z-]{3,40}:(en|fr|ar)$' THEN RAISE EXCEPTION USING ERRCODE = 'AR403', MESSAGE = 'not allowed'; END IF;
     PERFORM vault.check_search(of_dataset, epochs);
-    SELECT l.subject_id INTO whom FROM unnest(epochs, digests) AS d (epoch, digest)
-    JOIN vault.lookup l ON l.dataset = of_dataset AND l.ordinal = of_ordinal AND l.epoch = d.epoch AND l.digest = d.digest AND l.sole LIMIT 1;
+    -- Each digest by itself (OFFSET 0), as in vault.ask_find.
+    SELECT h.subject_id INTO whom FROM unnest(epochs, digests) AS d (epoch, digest) CROSS JOIN LATERAL (
+        SELECT l.subject_id FROM vault.lookup l
+        WHERE l.dataset = of_dataset AND l.ordinal = of_ordinal AND l.epoch = d.epoch AND l.digest = d.digest AND l.sole OFFSET 0) h LIMIT 1;
     IF whom IS NOT NULL THEN PERFORM vault.defer(job, whom); END IF;
 END $$;

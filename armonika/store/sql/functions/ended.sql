@@ -41,7 +41,8 @@ END $$;
 
 -- Puts back entries of the sealed log that a restored copy has lost, so that the log goes on and never forks. For the administrator.
 CREATE OR REPLACE FUNCTION vault.import_entries(first bigint, entries jsonb, hashes bytea[]) RETURNS bigint
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
 DECLARE st vault.seal_state; missing text;
 BEGIN
     SELECT * INTO st FROM vault.seal_state FOR UPDATE;

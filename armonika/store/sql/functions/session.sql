@@ -8,9 +8,10 @@ DECLARE s vault.session := vault.actor(service); found bytea;
 BEGIN
     IF s.kind <> 'service' THEN RAISE EXCEPTION USING ERRCODE = 'AR403', MESSAGE = 'not allowed'; END IF;
     PERFORM vault.check_search(of_dataset, epochs);
-    SELECT c.salt INTO found FROM unnest(epochs, digests) AS d (epoch, digest)
-    JOIN vault.lookup l ON l.dataset = of_dataset AND l.ordinal = of_ordinal AND l.epoch = d.epoch AND l.digest = d.digest AND l.sole
-    JOIN vault.credential c ON c.subject_id = l.subject_id LIMIT 1;
+    -- Here and below each digest is looked up by itself (OFFSET 0), as in vault.ask_find.
+    SELECT h.salt INTO found FROM unnest(epochs, digests) AS d (epoch, digest) CROSS JOIN LATERAL (
+        SELECT c.salt FROM vault.lookup l JOIN vault.credential c ON c.subject_id = l.subject_id
+        WHERE l.dataset = of_dataset AND l.ordinal = of_ordinal AND l.epoch = d.epoch AND l.digest = d.digest AND l.sole OFFSET 0) h LIMIT 1;
     RETURN found;
 END $$;
 
@@ -32,9 +33,9 @@ BEGIN
     END IF;
     PERFORM vault.check_reason(pol, for_purpose, for_reason, NULL);
     PERFORM vault.check_search(of_dataset, epochs);
-    SELECT cr.* INTO c FROM unnest(epochs, digests) AS d (epoch, digest)
-    JOIN vault.lookup l ON l.dataset = of_dataset AND l.ordinal = of_ordinal AND l.epoch = d.epoch AND l.digest = d.digest AND l.sole
-    JOIN vault.credential cr ON cr.subject_id = l.subject_id LIMIT 1;
+    SELECT h.* INTO c FROM unnest(epochs, digests) AS d (epoch, digest) CROSS JOIN LATERAL (
+        SELECT cr.* FROM vault.lookup l JOIN vault.credential cr ON cr.subject_id = l.subject_id
+        WHERE l.dataset = of_dataset AND l.ordinal = of_ordinal AND l.epoch = d.epoch AND l.digest = d.digest AND l.sole OFFSET 0) h LIMIT 1;
     -- The person, then the credential, as an erasure and a new password take them. Looked at again while held: whoever changes or ends it waits and then sees
     -- this session, or was waited for, and the old proof opens nothing.
     SELECT * INTO j FROM vault.subject x WHERE x.subject_id = c.subject_id FOR SHARE;
