@@ -26,7 +26,7 @@ def nothing_stays_open() -> Iterator[None]:
 
 
 def refused(call: Callable[[], bytes]) -> OSError:
-    with pytest.raises(OSError) as told:
+    with pytest.raises(OSError, match=r"\[Errno") as told:
         call()
     return told.value
 

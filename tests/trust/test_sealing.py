@@ -93,26 +93,6 @@ def test_what_is_sealed_is_published_once(tmp_path: Path) -> None:
     assert not (tmp_path / "checkpoint").exists(), "nothing new, nothing written"
 
 
-def test_partials_go_when_the_full_one_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One a second would outgrow the log a hundred times. What a reader with an older checkpoint asks for is in the full one."""
-    made = grown(tmp_path / "a", range(1, 1031, 7))
-    assert {name.partition(".p")[0] for name in made if ".p/" in name} == {"tile/0/004", "tile/entries/004", "tile/1/000"}
-    monkeypatch.setattr(tiles, "drop_partial", lambda path: None)
-    rows = Rows(0)
-    one = opened(rows, tmp_path / "b")
-    kept = {}
-    for rows.count in range(1, 1031, 7):
-        one.seal()
-        kept[rows.count] = (tmp_path / "b/checkpoint").read_bytes()
-    monkeypatch.undo()
-    assert len(files(tmp_path / "b")) > 300
-    opened(rows, tmp_path / "b")
-    assert files(tmp_path / "b") == made, "what was kept before is removed at the start"
-    for checkpoint in kept.values():
-        (tmp_path / "b/checkpoint").write_bytes(checkpoint)
-        assert verify_log(tmp_path / "b", VKEY).findings == []
-
-
 def test_tiles_of_entries_that_the_database_lost_are_written_again(tmp_path: Path) -> None:
     """Numbered, written, not yet signed, and then the machine fell and the newest rows with it: others have their numbers now."""
     sealed(Rows(300), tmp_path)
@@ -418,3 +398,23 @@ def test_cosignatures_are_added_to_the_newest_checkpoint(tmp_path: Path) -> None
         assert not one.cosign()
         assert (tmp_path / "log/checkpoint").read_bytes() == plain
         server.shutdown()
+
+
+def test_partials_go_when_the_full_one_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One a second would outgrow the log a hundred times. What a reader with an older checkpoint asks for is in the full one."""
+    made = grown(tmp_path / "a", range(1, 1031, 7))
+    assert {name.partition(".p")[0] for name in made if ".p/" in name} == {"tile/0/004", "tile/entries/004", "tile/1/000"}
+    monkeypatch.setattr(tiles, "drop_partial", lambda path: None)
+    rows = Rows(0)
+    one = opened(rows, tmp_path / "b")
+    kept = {}
+    for rows.count in range(1, 1031, 7):
+        one.seal()
+        kept[rows.count] = (tmp_path / "b/checkpoint").read_bytes()
+    monkeypatch.undo()
+    assert len(files(tmp_path / "b")) > 300
+    opened(rows, tmp_path / "b")
+    assert files(tmp_path / "b") == made, "what was kept before is removed at the start"
+    for checkpoint in kept.values():
+        (tmp_path / "b/checkpoint").write_bytes(checkpoint)
+        assert verify_log(tmp_path / "b", VKEY).findings == []
