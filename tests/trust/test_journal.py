@@ -189,9 +189,14 @@ def test_lines_that_were_written_before_stay_authentic_and_are_told_by_the_same_
     """Another place, another order of what is authenticated, other letters or names: each line would be missed and told again."""
     key = bytes(range(32))
     path = tmp_path / "journal.jsonl"
-    path.write_bytes(WRITTEN)
-    path.chmod(0o600)
-    held = journal.read(tmp_path, key, None)
+    for turned in (True, False):
+        lines = (json.loads(raw) for raw in WRITTEN.splitlines())
+        path.write_bytes(
+            b"".join(json.dumps(dict(reversed(one.items()))).encode() + b"\n" for one in lines) if turned else WRITTEN
+        )
+        path.chmod(0o600)
+        held = journal.read(tmp_path, key, None)
+        assert len(held.lines) == 2, "whatever the order of the names in the file"
     assert held.faults == ()
     assert [(line.act, line.door, line.reference) for line in held.lines] == [
         ("keys-ceremony", None, "DNDALEMH-261126041028"), ("keys-credentials", "site", "PMGFNKIF-261126041100"),
