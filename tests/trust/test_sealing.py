@@ -129,6 +129,7 @@ def test_tiles_of_the_second_level_are_made_when_they_are_full(tmp_path: Path, m
 
 def test_batches_are_bounded_and_pages_end_at_the_signed_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (sealer.BATCH, sealer.RECHECKED) == (10_000, 100_000)
+    assert (sealer.BEHIND, sealer.AHEAD) == (3, 4), "50,000 entries in memory at most; what came late waits for four pages at most"
     monkeypatch.setattr(sealer, "BATCH", 100)
     rows = Rows(250)
     one = opened(rows, tmp_path)
