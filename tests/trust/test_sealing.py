@@ -129,7 +129,9 @@ def test_tiles_of_the_second_level_are_made_when_they_are_full(tmp_path: Path, m
 
 def test_batches_are_bounded_and_pages_end_at_the_signed_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (sealer.BATCH, sealer.RECHECKED) == (10_000, 100_000)
-    assert (sealer.BEHIND, sealer.AHEAD) == (3, 4), "50,000 entries in memory at most; what came late waits for four pages at most"
+    assert (sealer.BEHIND, sealer.AHEAD) == (3, 4), (
+        "50,000 entries in memory at most; what came late waits for four pages at most"
+    )
     monkeypatch.setattr(sealer, "BATCH", 100)
     rows = Rows(250)
     one = opened(rows, tmp_path)
@@ -399,6 +401,36 @@ def test_cosignatures_are_added_to_the_newest_checkpoint(tmp_path: Path) -> None
         assert not one.cosign()
         assert (tmp_path / "log/checkpoint").read_bytes() == plain
         server.shutdown()
+
+
+def test_why_the_witness_did_not_cosign_is_told_until_it_does(tmp_path: Path) -> None:
+    answers: list[tuple[int, bytes]] = []
+
+    def ask(body: bytes) -> tuple[int, bytes]:
+        if not answers:
+            raise ConnectionRefusedError
+        return answers.pop(0)
+
+    known: list[str] = []
+    one = Sealer(Rows(3), tmp_path, ORIGIN, KEY, ask, lambda: known)  # type: ignore[arg-type]
+    one.load()
+    one.seal()
+    assert one.refusal == ""
+    lines = "\u2014 w 0001\n".encode()
+    for answer, why in (
+        ((500, b""), "the witness answers 500 to a checkpoint of 3 entries"),
+        (None, "the witness answers 500 to a checkpoint of 3 entries"),
+        (
+            (409, b"9"),
+            "the witness has cosigned 9 entries and this log has 3: it was put back, or is another. Run `armonika audit verify`",
+        ),
+        ((200, lines), ""),
+    ):
+        answers[:] = [answer] if answer else []
+        assert (one.cosign(), one.refusal) == (answer == (200, lines), why)
+    one._cosigned, known[:] = 0, [VKEY]
+    answers[:] = [(200, lines)]
+    assert (one.cosign(), one.refusal) == (False, "what the witness answered are not its signatures of this checkpoint")
 
 
 def test_partials_go_when_the_full_one_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
