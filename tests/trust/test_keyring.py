@@ -219,6 +219,7 @@ def test_a_renewal_changes_every_wrapping_and_no_key(folder: Path) -> None:
     with pytest.raises(RootKeyError):
         Keyring.open_with(folder, choose(folder), before)
     assert json.loads((folder / "root.key").read_bytes())["version"] == 2, "one version is left"
+    assert "unfinished" not in after
     write_private(folder / "root.key", root)
     with pytest.raises(RootKeyError, match="not the root key"):
         Keyring.open(folder)
@@ -237,6 +238,65 @@ def test_a_root_moves_to_another_provider_and_the_old_one_is_void(folder: Path, 
     assert ring.root()["place"] == str(tmp_path / "root.key")
     ring.renew(other)
     assert everything(ring) == held
+
+
+class Elsewhere(SealedFile):
+    """A provider of another kind, which keeps its root elsewhere."""
+
+    name = "openbao"
+
+
+def _cut_off(ring: Keyring, monkeypatch: pytest.MonkeyPatch, provider: SealedFile | None = None) -> None:
+    """A renewal whose process ends before older versions of the root are destroyed."""
+
+    def killed(_: SealedFile) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(SealedFile, "destroy_older", killed)
+        with pytest.raises(KeyboardInterrupt):
+            ring.renew(provider)
+
+
+def test_a_renewal_that_was_cut_off_is_finished_by_the_next_start(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ring, held, old = Keyring.open(folder), everything(Keyring.open(folder)), content(folder)
+    _cut_off(ring, monkeypatch)
+    root = (folder / "root.key").read_bytes()
+    assert Keyring.open_with(folder, choose(folder), old), "an older copy of the file opens still"
+    for _ in range(2):
+        again = Keyring.open_or_create(folder)
+        again.ensure(NAMES)
+        assert everything(again) == held
+        assert "unfinished" not in content(folder)
+        assert json.loads((folder / "root.key").read_bytes())["version"] == 3, "once"
+    write_private(folder / "root.key", root)
+    with pytest.raises(RootKeyError):
+        Keyring.open(folder)
+
+
+def test_a_move_that_was_cut_off_is_finished_when_the_provider_of_before_answers(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ring, held, old = Keyring.open(folder), everything(Keyring.open(folder)), content(folder)
+    (tmp_path / "elsewhere").mkdir()
+    _cut_off(ring, monkeypatch, Elsewhere(tmp_path / "elsewhere"))
+    gone = True
+
+    def chosen(where: Path, name: str | None = None) -> SealedFile:
+        if name == "file" and gone:
+            raise RootKeyError("it does not answer")
+        return SealedFile(where) if name == "file" else Elsewhere(tmp_path / "elsewhere")
+
+    monkeypatch.setattr("armonika.trust.keys.keyring.choose", chosen)
+    monkeypatch.setenv("ARMONIKA_ROOT", "openbao")
+    for gone in (True, False):
+        again = Keyring.open_or_create(folder)
+        again.ensure(NAMES)
+        assert everything(again) == held
+        assert ("unfinished" in content(folder)) is gone
+        assert json.loads((folder / "root.key").read_bytes())["version"] == (1 if gone else 2)
+    with pytest.raises(RootKeyError):
+        Keyring.open_with(folder, SealedFile(folder), old)
 
 
 def test_where_the_root_is_must_be_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
