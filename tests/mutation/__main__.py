@@ -69,7 +69,7 @@ TARGETS = {
     "armonika.trust.audit.sealer": "tests/trust/test_sealing.py",
     "armonika.trust.keys.keyring": f"tests/trust/test_keyring.py {PROVIDERS}::test_a_keyring_of_the_first_format_is_taken_over "
     "tests/trust/test_root.py::test_what_a_killed_process_left_half_written_is_overwritten_and_removed "
-    "tests/trust/test_journal.py::test_what_is_done_is_written_down_in_its_order",
+    "tests/trust/test_journal.py",
     "armonika.trust.keys.credentials": "tests/trust/test_credentials.py",
     "armonika.trust.keys.epochs": "tests/trust/test_epochs.py",
     "armonika.trust.keys.journal": "tests/trust/test_journal.py",

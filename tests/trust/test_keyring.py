@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import stat
+from collections.abc import Callable
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from armonika.store.private_files import write_private
 from armonika.trust import crypto
 from armonika.trust.keys import Keyring, RootKeyError
+from armonika.trust.keys.epochs import now
 from armonika.trust.keys.keyring import DOORS, alone, read_file
 from armonika.trust.keys.providers import choose
 from armonika.trust.keys.providers.sealed_file import SealedFile
@@ -360,6 +362,28 @@ def test_one_process_changes_keys_at_a_time(folder: Path) -> None:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     os.close(descriptor)
+
+
+def test_what_another_process_changed_meanwhile_is_taken_before_anything_is_written(folder: Path) -> None:
+    """What was opened before a renewal is wrapped by a root that is gone: written, nothing would open any more."""
+    held = everything(Keyring.open(folder))
+
+    def after(change: Callable[[Keyring], object]) -> dict[str, Any]:
+        before = Keyring.open(folder)
+        Keyring.open(folder).renew()
+        change(before)
+        assert everything(Keyring.open(folder)) == held
+        return content(folder)
+
+    assert "traffic" in after(lambda ring: ring.ensure([*NAMES, "traffic"]))["compartments"]
+    ring = Keyring.open(folder)
+    ring.epochs.retired("traffic", 1, now())
+    ring.save()
+    assert "retired_at" not in after(lambda ring: ring.hold([("traffic", 1)]))["compartments"]["traffic"]["epochs"]["1"]
+    written = (folder / "keyring.json").stat().st_mtime_ns
+    Keyring.open(folder).hold([("traffic", 1), ("account", 9)])
+    Keyring.open(folder).ensure(NAMES)
+    assert (folder / "keyring.json").stat().st_mtime_ns == written, "nothing to change, nothing written"
 
 
 def test_a_retired_or_destroyed_epoch_is_not_given_to_doors(folder: Path) -> None:
