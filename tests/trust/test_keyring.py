@@ -328,6 +328,23 @@ def test_secrets_by_name(folder: Path) -> None:
     assert ring.secret("backup") == ring.secret("backup", make=True) == Keyring.open(folder).secret("backup") == made
 
 
+def test_the_authority_is_made_at_the_first_start_and_anew_when_it_is_asked_for(folder: Path, tmp_path: Path) -> None:
+    unfinished = Keyring.open_or_create(tmp_path / "other")
+    assert unfinished.authority_since() is None
+    with pytest.raises(RootKeyError, match="holds no authority"):
+        unfinished.authority()
+    ring = Keyring.open(folder)
+    since = ring.authority_since()
+    assert since is not None
+    assert abs(now() - since).total_seconds() < 600
+    before = ring.secret("authority")
+    with alone(folder):
+        ring.renew_authority()
+    again = Keyring.open(folder)
+    assert again.secret("authority") == ring.secret("authority") != before
+    assert (again.authority_since() or since) >= since
+
+
 def test_a_recovery_key_is_recorded_and_sealed_anew_at_each_renewal(folder: Path) -> None:
     ring = Keyring.open(folder)
     assert ring.recovery() is None
