@@ -338,6 +338,8 @@ def test_the_authority_is_made_at_the_first_start_and_anew_when_it_is_asked_for(
     assert since is not None
     assert abs(now() - since).total_seconds() < 600
     before = ring.secret("authority")
+    assert before is not None
+    assert len(before) == 32
     with alone(folder):
         ring.renew_authority()
     again = Keyring.open(folder)

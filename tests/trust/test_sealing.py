@@ -82,6 +82,10 @@ def test_what_is_sealed_is_published_once(tmp_path: Path) -> None:
     rows = Rows(0)
     one = opened(rows, tmp_path)
     before = (tmp_path / "checkpoint").read_bytes()
+    (tmp_path / "checkpoint").unlink()
+    one.publish()
+    assert not (tmp_path / "checkpoint").exists(), "nothing was sealed yet"
+    (tmp_path / "checkpoint").write_bytes(before)
     for rows.count in (100, 300, 301):
         assert one.seal(publish=False)
     assert (tmp_path / "checkpoint").read_bytes() == before
@@ -380,6 +384,7 @@ def test_cosignatures_are_added_to_the_newest_checkpoint(tmp_path: Path) -> None
         one = opened(rows, tmp_path / "log", address)
         plain = (tmp_path / "log/checkpoint").read_bytes()
         assert one.cosign()
+        assert Witnessing.asked[0].startswith(b"old 0\n")
         assert one.cosign(), "an empty log is cosigned each time"
         assert len(Witnessing.asked) == 2
         assert (tmp_path / "log/checkpoint").read_bytes() == plain + b"\xe2\x80\x94 w 0002\n"
