@@ -132,6 +132,18 @@ def test_a_line_that_is_changed_forged_moved_or_taken_away_is_missed(folder: Pat
         held(folder)
 
 
+def test_the_keyring_knows_the_newest_line(folder: Path) -> None:
+    for door in ("site", "api"):
+        act(folder, door=door)
+        (*_, newest) = held(folder).lines
+        whole = (folder / FILE).read_bytes()
+        for left in (whole[: whole.rindex(b"\n", 0, -1) + 1] if whole.count(b"\n") > 1 else b"", None):
+            (folder / FILE).unlink() if left is None else (folder / FILE).write_bytes(left)
+            assert held(folder).faults == (newest.mark,)
+        (folder / FILE).write_bytes(whole)
+        (folder / FILE).chmod(0o600)
+
+
 def test_what_is_missing_counts_once_whoever_names_it(folder: Path) -> None:
     for door in ("site", "api", "worker"):
         act(folder, door=door)
