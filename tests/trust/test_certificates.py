@@ -63,8 +63,8 @@ def folder(tmp_path: Path) -> Path:
 
 def test_the_newest_erasure_is_certified_whole(folder: Path) -> None:
     text = make(folder, WHOM, STATES)
-    assert text.endswith("}\n")
     content = json.loads(text)
+    assert text == json.dumps(content, ensure_ascii=False, indent=1) + "\n"
     assert content["proof"].startswith("c2sp.org/tlog-proof@v1\n")
     assert {name: value for name, value in content.items() if name != "proof"} == {
         "format": "armonika-erasure-certificate/1", "subject": str(WHOM), "at": "2026-11-25T12:00:06.000000+00:00", "method": METHOD, "register": LINES[2:6],
@@ -138,3 +138,66 @@ def test_keys_and_form_must_be_right(folder: Path) -> None:
     for vkey in ("", "a+b"):
         with pytest.raises(ProofRefused):
             verify(text, vkey)
+
+
+def laid(folder: Path, lines: list[dict[str, Any]], **more: object) -> Path:
+    """A log of one erasure, entry 5, with these lines of the register."""
+    made = lay(log_of(entry(5, **more)), folder)
+    (made / FILE).write_bytes(b"".join(json.dumps(one).encode() + b"\n" for one in lines))
+    return made
+
+
+COUNTED = [*LINES[2:5], line(6, 5, records=3, kept=2)]
+
+
+def test_the_persons_own_line_says_how_many_records_there_were_and_how_many_are_kept(tmp_path: Path) -> None:
+    folder = laid(tmp_path / "log", COUNTED)
+    proven = verify(make(folder, WHOM, STATES), VKEY)
+    assert (len(proven.keys), proven.kept, proven.record) == (3, 2, None)
+    assert verify(make(laid(tmp_path / "plain", LINES[2:6]), WHOM, STATES), VKEY).kept == 0, "a register of before counts none"
+    (folder / FILE).write_bytes(b"".join(json.dumps(one).encode() + b"\n" for one in (*COUNTED[:2], COUNTED[3])))
+    with pytest.raises(NoErasure, match="are being destroyed, 2 of 3 so far"):
+        make(folder, WHOM, STATES)
+
+
+@pytest.mark.parametrize(
+    ("lines", "why"),
+    [
+        ([*COUNTED[:2], COUNTED[3]], "names the keys of 2 records, and 3 were erased"), ([*COUNTED[:3], line(6, 5, records=2)], "names the keys of 3 records, and 2 were erased"),
+        (COUNTED[:3], "lacks the line of the person"), ([*COUNTED, COUNTED[0]], "stands in it twice"), ([*COUNTED, COUNTED[3]], "stands in it twice"),
+    ],
+)  # fmt: skip
+def test_lines_that_were_taken_out_or_put_in_twice_are_missed(tmp_path: Path, lines: list[dict[str, Any]], why: str) -> None:
+    """Each is signed: what is wrong is that they are not all there, or more."""
+    content = json.loads(make(laid(tmp_path / "log", COUNTED), WHOM, STATES)) | {"register": lines}
+    with pytest.raises(ProofRefused, match=why):
+        verify(json.dumps(content), VKEY)
+
+
+def test_the_certificate_of_a_record_is_of_that_record_alone(tmp_path: Path) -> None:
+    """With the person's line too when it was their last one."""
+    one = line(3, 5, record="r1", compartment="account", epoch=1)
+    text = make(laid(tmp_path / "log", [one], record="r1"), WHOM, STATES)
+    proven = verify(text, VKEY)
+    assert (proven.record, proven.kept, [key["record"] for key in proven.keys]) == ("r1", 0, ["r1"])
+    last = line(4, 5, records=1, kept=0)
+    both = verify(json.dumps(json.loads(text) | {"register": [one, last]}), VKEY)
+    assert (both.record, [key["record"] for key in both.keys]) == (None, ["r1"])
+    other = line(4, 5, record="r2", compartment="account", epoch=1)
+    for lines in ([other], [one, other], [last]):
+        with pytest.raises(ProofRefused, match="or of the record that the entry names"):
+            verify(json.dumps(json.loads(text) | {"register": lines}), VKEY)
+
+
+def test_of_a_record_that_is_named_its_own_end_is_certified(tmp_path: Path) -> None:
+    """Whatever of the same person ended since."""
+    first, second = UUID(int=11), UUID(int=12)
+    folder = lay(log_of(entry(4, record=str(first)), entry(5, record=str(second))), tmp_path / "log")
+    ends = [
+        line(number, 3 + number, record=str(which), compartment="account", epoch=1) for number, which in ((1, first), (2, second))
+    ]
+    (folder / FILE).write_bytes(b"".join(json.dumps(one).encode() + b"\n" for one in ends))
+    for record, of in ((None, second), (first, first), (second, second)):
+        assert verify(make(folder, WHOM, STATES, record), VKEY).record == str(of)
+    with pytest.raises(NoErasure, match="names no erasure"):
+        make(folder, WHOM, STATES, UUID(int=13))

@@ -158,6 +158,34 @@ def test_a_retirement_is_noted_once(kept: Kept) -> None:
     assert kept.epochs.retired("account", 9, at) is False
 
 
+def test_one_epoch_that_the_database_needs_again_is_held_again(kept: Kept) -> None:
+    kept.rotate()
+    assert kept.epochs.hold("account", 1) is False, "it is held"
+    kept.epochs.retired("account", 1, kept.at)
+    assert kept.epochs.hold("account", 1) is True
+    assert list(kept.epochs.usable("account")) == [1, 2]
+    assert kept.epochs.hold("account", 1) is False
+    kept.epochs.retired("account", 1, kept.at)
+    kept.epochs.move("account", 1, X, "due")
+    for number in (1, 3):
+        assert kept.epochs.hold("account", number) is False, "its key is nowhere"
+    assert kept.epochs.hold("nothing", 1) is False
+
+
+def test_nothing_may_be_written_under_what_is_suspended_or_compromised(kept: Kept) -> None:
+    assert kept.epochs.held_back("account", 1) is False
+    kept.epochs.move("account", 1, S, "doubt")
+    assert kept.epochs.held_back("account", 1) is True
+    kept.epochs.move("account", 1, A, "cleared")
+    assert kept.epochs.held_back("account", 1) is False
+    kept.rotate()
+    assert kept.epochs.held_back("account", 1) is False, "it is only old"
+    kept.epochs.move("account", 1, C, "lost")
+    assert (kept.epochs.held_back("account", 1), kept.epochs.held_back("account", 2)) == (True, False)
+    assert kept.epochs.held_back("account", 3) is False
+    assert kept.epochs.held_back("nothing", 1) is False
+
+
 def test_the_inventory_shows_every_epoch_in_order(kept: Kept) -> None:
     kept.epochs.first("abuse")
     kept.later(2)

@@ -132,6 +132,18 @@ def test_a_line_that_is_changed_forged_moved_or_taken_away_is_missed(folder: Pat
         held(folder)
 
 
+def test_the_keyring_knows_the_newest_line(folder: Path) -> None:
+    for door in ("site", "api"):
+        act(folder, door=door)
+        (*_, newest) = held(folder).lines
+        whole = (folder / FILE).read_bytes()
+        for left in (whole[: whole.rindex(b"\n", 0, -1) + 1] if whole.count(b"\n") > 1 else b"", None):
+            (folder / FILE).unlink() if left is None else (folder / FILE).write_bytes(left)
+            assert held(folder).faults == (newest.mark,)
+        (folder / FILE).write_bytes(whole)
+        (folder / FILE).chmod(0o600)
+
+
 def test_what_is_missing_counts_once_whoever_names_it(folder: Path) -> None:
     for door in ("site", "api", "worker"):
         act(folder, door=door)
@@ -176,6 +188,48 @@ def test_no_two_lines_are_the_same_whatever_the_clock_says(folder: Path, tmp_pat
     assert first.reference != second.reference
 
 
+# Made by hand, with SHA-256 and HMAC alone, under the log's key 00 01 02 … 1f.
+WRITTEN = (
+    b'{"act":"keys-ceremony","after":"","at":"2026-11-26T04:10:28+00:00","door":null,'
+    b'"mark":"3d30b4c7ed703b55279eb7a39740ea752fca792816d6a8e946c9856bc761055c","nonce":"0001020304050607"}\n'
+    b'{"act":"keys-credentials","after":"3d30b4c7ed703b55279eb7a39740ea752fca792816d6a8e946c9856bc761055c","at":"2026-11-26T04:11:00+00:00","door":"site",'
+    b'"mark":"fc65da85d4d78226b5fcabcd075982944a8d9eae6d37c0853652dcd511337eac","nonce":"08090a0b0c0d0e0f"}\n'
+)
+
+
+def test_lines_that_were_written_before_stay_authentic_and_are_told_by_the_same_names(tmp_path: Path) -> None:
+    """Another place, another order of what is authenticated, other letters or names: each line would be missed and told again."""
+    key = bytes(range(32))
+    path = tmp_path / "journal.jsonl"
+    for turned in (True, False):
+        lines = (json.loads(raw) for raw in WRITTEN.splitlines())
+        path.write_bytes(
+            b"".join(json.dumps(dict(reversed(one.items()))).encode() + b"\n" for one in lines) if turned else WRITTEN
+        )
+        path.chmod(0o600)
+        held = journal.read(tmp_path, key, None)
+        assert len(held.lines) == 2, "whatever the order of the names in the file"
+    assert held.faults == ()
+    assert [(line.act, line.door, line.reference) for line in held.lines] == [
+        ("keys-ceremony", None, "DNDALEMH-261126041028"), ("keys-credentials", "site", "PMGFNKIF-261126041100"),
+    ]  # fmt: skip
+    assert journal.BROKEN == "keys-journal-broken"
+    assert journal.ACTS == (
+        "keys-ceremony",
+        "keys-recovered",
+        "keys-moved",
+        "keys-credentials",
+        "keys-authority",
+        "keys-copied",
+    )
+    mark = journal.append(tmp_path, key, held.lines[-1].mark, journal.COPIED)
+    written = json.loads(path.read_bytes().removeprefix(WRITTEN))
+    assert (written["mark"], written["after"]) == (mark, held.lines[-1].mark)
+    assert sorted(written) == ["act", "after", "at", "door", "mark", "nonce"]
+    assert re.fullmatch("[0-9a-f]{16}", written["nonce"])
+    assert lacking(["a", "b"]) == "HOBIPHDH-2"
+
+
 def test_references() -> None:
     assert moment("ABCDEFGH-261126041028") == datetime(2026, 11, 26, 4, 10, 28, tzinfo=UTC)
     for other in (
@@ -188,4 +242,3 @@ def test_references() -> None:
     ):
         assert moment(other) is None
     assert lacking(["b", "a", "a"]) == lacking(["a", "b"]) != lacking(["a", "c"])
-    assert re.fullmatch("[A-P]{8}-2", lacking(["a", "b"]))

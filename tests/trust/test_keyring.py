@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import stat
+from collections.abc import Callable
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from armonika.store.private_files import write_private
 from armonika.trust import crypto
 from armonika.trust.keys import Keyring, RootKeyError
+from armonika.trust.keys.epochs import now
 from armonika.trust.keys.keyring import DOORS, alone, read_file
 from armonika.trust.keys.providers import choose
 from armonika.trust.keys.providers.sealed_file import SealedFile
@@ -219,6 +221,7 @@ def test_a_renewal_changes_every_wrapping_and_no_key(folder: Path) -> None:
     with pytest.raises(RootKeyError):
         Keyring.open_with(folder, choose(folder), before)
     assert json.loads((folder / "root.key").read_bytes())["version"] == 2, "one version is left"
+    assert "unfinished" not in after
     write_private(folder / "root.key", root)
     with pytest.raises(RootKeyError, match="not the root key"):
         Keyring.open(folder)
@@ -237,6 +240,65 @@ def test_a_root_moves_to_another_provider_and_the_old_one_is_void(folder: Path, 
     assert ring.root()["place"] == str(tmp_path / "root.key")
     ring.renew(other)
     assert everything(ring) == held
+
+
+class Elsewhere(SealedFile):
+    """A provider of another kind, which keeps its root elsewhere."""
+
+    name = "openbao"
+
+
+def _cut_off(ring: Keyring, monkeypatch: pytest.MonkeyPatch, provider: SealedFile | None = None) -> None:
+    """A renewal whose process ends before older versions of the root are destroyed."""
+
+    def killed(_: SealedFile) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(SealedFile, "destroy_older", killed)
+        with pytest.raises(KeyboardInterrupt):
+            ring.renew(provider)
+
+
+def test_a_renewal_that_was_cut_off_is_finished_by_the_next_start(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ring, held, old = Keyring.open(folder), everything(Keyring.open(folder)), content(folder)
+    _cut_off(ring, monkeypatch)
+    root = (folder / "root.key").read_bytes()
+    assert Keyring.open_with(folder, choose(folder), old), "an older copy of the file opens still"
+    for _ in range(2):
+        again = Keyring.open_or_create(folder)
+        again.ensure(NAMES)
+        assert everything(again) == held
+        assert "unfinished" not in content(folder)
+        assert json.loads((folder / "root.key").read_bytes())["version"] == 3, "once"
+    write_private(folder / "root.key", root)
+    with pytest.raises(RootKeyError):
+        Keyring.open(folder)
+
+
+def test_a_move_that_was_cut_off_is_finished_when_the_provider_of_before_answers(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ring, held, old = Keyring.open(folder), everything(Keyring.open(folder)), content(folder)
+    (tmp_path / "elsewhere").mkdir()
+    _cut_off(ring, monkeypatch, Elsewhere(tmp_path / "elsewhere"))
+    gone = True
+
+    def chosen(where: Path, name: str | None = None) -> SealedFile:
+        if name == "file" and gone:
+            raise RootKeyError("it does not answer")
+        return SealedFile(where) if name == "file" else Elsewhere(tmp_path / "elsewhere")
+
+    monkeypatch.setattr("armonika.trust.keys.keyring.choose", chosen)
+    monkeypatch.setenv("ARMONIKA_ROOT", "openbao")
+    for gone in (True, False):
+        again = Keyring.open_or_create(folder)
+        again.ensure(NAMES)
+        assert everything(again) == held
+        assert ("unfinished" in content(folder)) is gone
+        assert json.loads((folder / "root.key").read_bytes())["version"] == (1 if gone else 2)
+    with pytest.raises(RootKeyError):
+        Keyring.open_with(folder, SealedFile(folder), old)
 
 
 def test_where_the_root_is_must_be_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,6 +326,25 @@ def test_secrets_by_name(folder: Path) -> None:
     made = ring.secret("backup", make=True)
     assert len(made) == 32
     assert ring.secret("backup") == ring.secret("backup", make=True) == Keyring.open(folder).secret("backup") == made
+
+
+def test_the_authority_is_made_at_the_first_start_and_anew_when_it_is_asked_for(folder: Path, tmp_path: Path) -> None:
+    unfinished = Keyring.open_or_create(tmp_path / "other")
+    assert unfinished.authority_since() is None
+    with pytest.raises(RootKeyError, match="holds no authority"):
+        unfinished.authority()
+    ring = Keyring.open(folder)
+    since = ring.authority_since()
+    assert since is not None
+    assert abs(now() - since).total_seconds() < 600
+    before = ring.secret("authority")
+    assert before is not None
+    assert len(before) == 32
+    with alone(folder):
+        ring.renew_authority()
+    again = Keyring.open(folder)
+    assert again.secret("authority") == ring.secret("authority") == again.authority().secret != before
+    assert (again.authority_since() or since) >= since
 
 
 def test_a_recovery_key_is_recorded_and_sealed_anew_at_each_renewal(folder: Path) -> None:
@@ -300,6 +381,28 @@ def test_one_process_changes_keys_at_a_time(folder: Path) -> None:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     os.close(descriptor)
+
+
+def test_what_another_process_changed_meanwhile_is_taken_before_anything_is_written(folder: Path) -> None:
+    """What was opened before a renewal is wrapped by a root that is gone: written, nothing would open any more."""
+    held = everything(Keyring.open(folder))
+
+    def after(change: Callable[[Keyring], object]) -> dict[str, Any]:
+        before = Keyring.open(folder)
+        Keyring.open(folder).renew()
+        change(before)
+        assert everything(Keyring.open(folder)) == held
+        return content(folder)
+
+    assert "traffic" in after(lambda ring: ring.ensure([*NAMES, "traffic"]))["compartments"]
+    ring = Keyring.open(folder)
+    ring.epochs.retired("traffic", 1, now())
+    ring.save()
+    assert "retired_at" not in after(lambda ring: ring.hold([("traffic", 1)]))["compartments"]["traffic"]["epochs"]["1"]
+    written = (folder / "keyring.json").stat().st_mtime_ns
+    Keyring.open(folder).hold([("traffic", 1), ("account", 9)])
+    Keyring.open(folder).ensure(NAMES)
+    assert (folder / "keyring.json").stat().st_mtime_ns == written, "nothing to change, nothing written"
 
 
 def test_a_retired_or_destroyed_epoch_is_not_given_to_doors(folder: Path) -> None:

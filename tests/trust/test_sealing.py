@@ -82,6 +82,10 @@ def test_what_is_sealed_is_published_once(tmp_path: Path) -> None:
     rows = Rows(0)
     one = opened(rows, tmp_path)
     before = (tmp_path / "checkpoint").read_bytes()
+    (tmp_path / "checkpoint").unlink()
+    one.publish()
+    assert not (tmp_path / "checkpoint").exists(), "nothing was sealed yet"
+    (tmp_path / "checkpoint").write_bytes(before)
     for rows.count in (100, 300, 301):
         assert one.seal(publish=False)
     assert (tmp_path / "checkpoint").read_bytes() == before
@@ -91,26 +95,6 @@ def test_what_is_sealed_is_published_once(tmp_path: Path) -> None:
     (tmp_path / "checkpoint").unlink()
     one.publish()
     assert not (tmp_path / "checkpoint").exists(), "nothing new, nothing written"
-
-
-def test_partials_go_when_the_full_one_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One a second would outgrow the log a hundred times. What a reader with an older checkpoint asks for is in the full one."""
-    made = grown(tmp_path / "a", range(1, 1031, 7))
-    assert {name.partition(".p")[0] for name in made if ".p/" in name} == {"tile/0/004", "tile/entries/004", "tile/1/000"}
-    monkeypatch.setattr(tiles, "drop_partial", lambda path: None)
-    rows = Rows(0)
-    one = opened(rows, tmp_path / "b")
-    kept = {}
-    for rows.count in range(1, 1031, 7):
-        one.seal()
-        kept[rows.count] = (tmp_path / "b/checkpoint").read_bytes()
-    monkeypatch.undo()
-    assert len(files(tmp_path / "b")) > 300
-    opened(rows, tmp_path / "b")
-    assert files(tmp_path / "b") == made, "what was kept before is removed at the start"
-    for checkpoint in kept.values():
-        (tmp_path / "b/checkpoint").write_bytes(checkpoint)
-        assert verify_log(tmp_path / "b", VKEY).findings == []
 
 
 def test_tiles_of_entries_that_the_database_lost_are_written_again(tmp_path: Path) -> None:
@@ -149,6 +133,9 @@ def test_tiles_of_the_second_level_are_made_when_they_are_full(tmp_path: Path, m
 
 def test_batches_are_bounded_and_pages_end_at_the_signed_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (sealer.BATCH, sealer.RECHECKED) == (10_000, 100_000)
+    assert (sealer.BEHIND, sealer.AHEAD) == (3, 4), (
+        "50,000 entries in memory at most; what came late waits for four pages at most"
+    )
     monkeypatch.setattr(sealer, "BATCH", 100)
     rows = Rows(250)
     one = opened(rows, tmp_path)
@@ -397,6 +384,7 @@ def test_cosignatures_are_added_to_the_newest_checkpoint(tmp_path: Path) -> None
         one = opened(rows, tmp_path / "log", address)
         plain = (tmp_path / "log/checkpoint").read_bytes()
         assert one.cosign()
+        assert Witnessing.asked[0].startswith(b"old 0\n")
         assert one.cosign(), "an empty log is cosigned each time"
         assert len(Witnessing.asked) == 2
         assert (tmp_path / "log/checkpoint").read_bytes() == plain + b"\xe2\x80\x94 w 0002\n"
@@ -418,3 +406,53 @@ def test_cosignatures_are_added_to_the_newest_checkpoint(tmp_path: Path) -> None
         assert not one.cosign()
         assert (tmp_path / "log/checkpoint").read_bytes() == plain
         server.shutdown()
+
+
+def test_why_the_witness_did_not_cosign_is_told_until_it_does(tmp_path: Path) -> None:
+    answers: list[tuple[int, bytes]] = []
+
+    def ask(body: bytes) -> tuple[int, bytes]:
+        if not answers:
+            raise ConnectionRefusedError
+        return answers.pop(0)
+
+    known: list[str] = []
+    one = Sealer(Rows(3), tmp_path, ORIGIN, KEY, ask, lambda: known)  # type: ignore[arg-type]
+    one.load()
+    one.seal()
+    assert one.refusal == ""
+    lines = "\u2014 w 0001\n".encode()
+    for answer, why in (
+        ((500, b""), "the witness answers 500 to a checkpoint of 3 entries"),
+        (None, "the witness answers 500 to a checkpoint of 3 entries"),
+        (
+            (409, b"9"),
+            "the witness has cosigned 9 entries and this log has 3: it was put back, or is another. Run `armonika audit verify`",
+        ),
+        ((200, lines), ""),
+    ):
+        answers[:] = [answer] if answer else []
+        assert (one.cosign(), one.refusal) == (answer == (200, lines), why)
+    one._cosigned, known[:] = 0, [VKEY]
+    answers[:] = [(200, lines)]
+    assert (one.cosign(), one.refusal) == (False, "what the witness answered are not its signatures of this checkpoint")
+
+
+def test_partials_go_when_the_full_one_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One a second would outgrow the log a hundred times. What a reader with an older checkpoint asks for is in the full one."""
+    made = grown(tmp_path / "a", range(1, 1031, 7))
+    assert {name.partition(".p")[0] for name in made if ".p/" in name} == {"tile/0/004", "tile/entries/004", "tile/1/000"}
+    monkeypatch.setattr(tiles, "drop_partial", lambda path: None)
+    rows = Rows(0)
+    one = opened(rows, tmp_path / "b")
+    kept = {}
+    for rows.count in range(1, 1031, 7):
+        one.seal()
+        kept[rows.count] = (tmp_path / "b/checkpoint").read_bytes()
+    monkeypatch.undo()
+    assert len(files(tmp_path / "b")) > 300
+    opened(rows, tmp_path / "b")
+    assert files(tmp_path / "b") == made, "what was kept before is removed at the start"
+    for checkpoint in kept.values():
+        (tmp_path / "b/checkpoint").write_bytes(checkpoint)
+        assert verify_log(tmp_path / "b", VKEY).findings == []

@@ -256,7 +256,8 @@ def test_seen_is_each_persons_own(doors: Doors) -> None:
     assert (administrator.unseen(console, first), administrator.unseen(console, second)) == (before[0], before[1] - 1)
     (one,) = [one for one in administrator.acts(console, first, 50) if one.audit_id == number]
     assert one.fresh
-    assert [role for role, _ in one.seen] == ["security"]
+    ((role, at),) = one.seen
+    assert (role, one.at < at) == ("security", True)
     (one,) = [one for one in administrator.acts(console, second, 50) if one.audit_id == number]
     assert not one.fresh
     assert administrator.see(console, second, [number]) is None, "once"
@@ -268,6 +269,21 @@ def test_seen_is_each_persons_own(doors: Doors) -> None:
     unseen_by_all = {one.audit_id for one in administrator.acts(console, third, 1000) if not one.seen}
     assert unseen_by_all <= fresh, "what nobody saw is not over with who left"
     assert administrator.unseen(console, third) >= len(fresh)
+
+
+def test_whoever_has_seen_it_is_shown_with_the_time_or_nothing_is(doors: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret, _ = reviewer(doors)
+    administrator.see(doors.console, secret, [act(doors)])
+    real = doors.console._store.rows
+    monkeypatch.setattr(
+        doors.console._store,
+        "rows",
+        lambda what, *asked, **more: [
+            (*row[:11], []) if "administrator_entries" in what else row for row in real(what, *asked, **more)
+        ],
+    )
+    with pytest.raises(ValueError, match="shorter"):
+        administrator.acts(doors.console, secret, 1)
 
 
 def test_pages(doors: Doors) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 MOST_TILE, MOST_BUNDLE, MOST_NOTE, MOST_VKEYS = 256 * 32, 256 * (2 + 65535), 1 << 18, 1 << 16
 """Bytes of a tile, of an entry bundle (c2sp.org/tlog-tiles), of a checkpoint or proof, and of a file of verifier keys."""
-_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
 
 
 def read_file(path: Path, most: int) -> bytes:
@@ -23,10 +23,10 @@ def read_beneath(folder: Path, name: str, most: int) -> bytes:
     *above, last = name.split("/")
     if any(part in ("", ".", "..") for part in (*above, last)):
         raise FileNotFoundError(errno.ENOENT, "no name of a file", name)
-    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         for part in above:
-            below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=opened)
+            below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=opened)
             os.close(opened)
             opened = below
         return _whole(os.open(last, _FLAGS | os.O_NOFOLLOW, dir_fd=opened), folder / name, most)

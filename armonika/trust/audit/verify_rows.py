@@ -64,15 +64,16 @@ class DatabaseRows:
 
     def gaps(self) -> list[str]:
         """Numbers of sealed entries that no partition of the table takes: somebody detached or dropped it."""
-        newest = self._one("SELECT max(audit_id) AS newest FROM vault.leaf")["newest"]
+        end = self._one("SELECT coalesce(max(audit_id), -1) + 1 AS sealed FROM vault.leaf")["sealed"]
         rows = self._cursor.execute(_PARTITIONS).fetchall()
         bounds = sorted((int(found.group(1) or 0), int(found.group(2))) for row in rows if (found := _BOUND.fullmatch(row["bound"] or "")))  # fmt: skip
         told, at = [], 0
-        for first, end in [*bounds, ((newest or 0) + 1, 0)]:
-            upto = min(first, (newest or 0) + 1)
-            if at < upto:
-                told.append(f"the numbers {at} to {upto - 1} are in no partition of vault.audit: it was detached or dropped")
-            at = max(at, end)
+        for first, upto in [*bounds, (end, end)]:
+            if at < min(first, end):
+                told.append(
+                    f"the numbers {at} to {min(first, end) - 1} are in no partition of vault.audit: it was detached or dropped"
+                )
+            at = max(at, upto)
         return told
 
     def _one(self, statement: str, parameters: Any = ()) -> dict[str, Any]:

@@ -147,7 +147,7 @@ class Keyring:
         with alone(self._folder):
             self._again()
             self._finish()
-            before = json.dumps(self._content, sort_keys=True)
+            before = json.dumps(self._content)
             if self._content["format"] == _OLD_FORMAT:
                 self._content |= {"format": _FORMAT, "recovery": None}
                 self.renew()
@@ -167,7 +167,7 @@ class Keyring:
                 self._content["secrets"]["log"] = self._wrap("log", crypto.ed25519_generate()[0])
             if "authority" not in self._content["secrets"]:
                 self._make_authority()
-            if json.dumps(self._content, sort_keys=True) != before:
+            if json.dumps(self._content) != before:
                 self.save()
 
     def hold(self, needed: Iterable[tuple[str, int]]) -> None:
