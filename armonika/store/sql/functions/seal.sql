@@ -43,21 +43,25 @@ END $$;
 CREATE OR REPLACE FUNCTION vault.settle(most int) RETURNS vault.seal_state
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_sort = off SET jit = off AS $$
-DECLARE st vault.seal_state;
+DECLARE st vault.seal_state; upto bigint;
 BEGIN
-    -- Numbers up to `pending` belong to transactions that had begun by `pending_xact` (NULL: none is waited for): once all of those ended, what is not
-    -- there never comes.
+    -- Who draws a number has an id before it. So what is there is looked at before this transaction has one: numbers up to `upto` belong to ids before its own.
+    -- Of a backlog one page at a time: what is sealed of it is passed over from the next page on. What was sealed while a transaction was open for long is
+    -- passed over at once when it has ended.
+    SELECT * INTO st FROM vault.seal_state;
+    IF pg_current_xact_id_if_assigned() IS NULL THEN
+        upto := greatest(st.pending, (SELECT max(l.audit_id) FROM vault.leaf l),
+            (SELECT max(x.audit_id) FROM (SELECT a.audit_id FROM vault.audit a WHERE a.audit_id > st.pending ORDER BY a.audit_id LIMIT least(most, 100000)) x));
+    END IF;
+    -- Numbers up to `pending` belong to ids before `pending_xact` (NULL: none is waited for): once all of those ended, what is not there never comes.
     SELECT * INTO st FROM vault.seal_state FOR UPDATE;
     IF pg_snapshot_xmin(pg_current_snapshot()) >= st.pending_xact
        AND NOT EXISTS (SELECT FROM vault.audit a LEFT JOIN vault.leaf l ON l.audit_id = a.audit_id
                        WHERE a.audit_id > st.settled AND a.audit_id <= st.pending AND l.audit_id IS NULL) THEN
         UPDATE vault.seal_state SET settled = st.pending, pending_xact = NULL RETURNING * INTO st;
     END IF;
-    IF st.pending_xact IS NULL THEN
-        -- Of a backlog one page at a time: what is sealed of it is passed over from the next page on. What was sealed while a transaction was open for long is
-        -- passed over at once when it has ended.
-        UPDATE vault.seal_state SET pending_xact = pg_snapshot_xmax(pg_current_snapshot()), pending = greatest(st.settled, (SELECT max(l.audit_id) FROM vault.leaf l),
-            (SELECT max(x.audit_id) FROM (SELECT a.audit_id FROM vault.audit a WHERE a.audit_id > st.settled ORDER BY a.audit_id LIMIT least(most, 100000)) x));
+    IF st.pending_xact IS NULL AND upto IS NOT NULL THEN
+        UPDATE vault.seal_state SET pending_xact = pg_current_xact_id(), pending = greatest(st.settled, upto);
     END IF;
     RETURN st;
 END $$;
