@@ -6,7 +6,6 @@ import json
 from typing import Any
 from uuid import UUID, uuid4
 
-
 from armonika import policy
 from armonika.policy.compile import catalogue
 from armonika.trust import crypto
@@ -15,7 +14,7 @@ from tests.vault.stage import Stage
 from tests.vault.undone import refused, rows, undone
 
 LETTERS = "SELECT q.priority, q.queue_name, q.lock, q.queueing_lock, q.args, q.scheduled_at BETWEEN clock_timestamp() + interval '8 seconds' AND clock_timestamp() + interval '10 seconds' FROM jobs.procrastinate_jobs q WHERE q.task_name = 'send-administrator' AND q.status::text = 'todo'"
-ONE = [(0, "letters", None, None, {}, True)]
+ONE: list[tuple[Any, ...]] = [(0, "letters", None, None, {}, True)]
 ROWS = "SELECT audit_id FROM vault.administrator_entry WHERE audit_id >= %s ORDER BY 1"
 CONFIRM = "SELECT vault.confirm_clock()"
 
