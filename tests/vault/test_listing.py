@@ -215,6 +215,11 @@ def test_a_creation_that_was_sent_twice_finds_the_first(stage: Stage) -> None:
     stage.allow(READ)
     stage.ask(secret, (fresh := stage.person()).subject, record=fresh.record)
     assert answer(secret, fresh.subject, fresh.record) is None, "a read makes nothing"
+    stage.rows("api", codec.NOTE_REFUSAL, secret, CREATE, stage.provide, stage.reason, fresh.subject, stage.account.id)
+    assert answer(secret, fresh.subject, fresh.record) is None, "nor does what was refused"
+    for operations, found in (([CREATE], number), ([READ], None)):
+        stage.narrowed(secret, operations=operations)
+        assert answer(secret, whom, record) == found, "a token that was narrowed since is told nothing"
 
 
 def test_the_fact_of_a_refusal_is_kept(stage: Stage) -> None:
