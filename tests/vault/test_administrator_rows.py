@@ -162,7 +162,8 @@ def test_what_is_told_of_a_door_without_a_living_service_is_the_keepers(stage: S
         stage.session("elsewhere", "service", revoked_at="clock_timestamp()")
         last = stage.last()
         rows(stage, told, "elsewhere", "ABCDEFGH-1")
-        secret = stage.session("elsewhere", "service")
+        for _ in range(2):
+            secret = stage.session("elsewhere", "service")
         rows(stage, told, "elsewhere", "ABCDEFGH-2")
         assert [row[3] for row in stage.entries(last)] == [keeper, stage.actor(secret)]
 

@@ -116,6 +116,16 @@ def test_a_call_is_of_one_member_of_staff(crew: Stage, name: str, before: bool, 
     assert len(crew.entries(last)) == 1
 
 
+@pytest.mark.parametrize(("name", "stays"), [("reset", True), ("end", False)])
+def test_what_ended_before_keeps_its_time_and_a_reset_is_of_sessions(crew: Stage, name: str, stays: bool) -> None:
+    whom = hired(crew)
+    token = crew.session("api", "token", actor=whom)
+    old = crew.session("console", "session", actor=whom, revoked_at="'2020-01-01'")
+    assert isinstance(called(crew, name, whom), int)
+    assert crew.value("SELECT revoked_at IS NULL FROM vault.session WHERE secret_hash = %s", token) == stays
+    assert crew.value("SELECT revoked_at = '2020-01-01' FROM vault.session WHERE secret_hash = %s", old)
+
+
 def test_without_a_console_nothing_is_done(crew: Stage) -> None:
     whom = hired(crew)
     with crew.admin.transaction() as inside:
