@@ -10,6 +10,8 @@ from armonika import policy
 from armonika.policy.compile import catalogue
 from armonika.trust import crypto
 from armonika.trust.keys.provision import end_token, issue_token
+from armonika.trust.vault.staff import PURPOSE, REASON
+from tests.staff import appoint
 from tests.vault.stage import Stage
 from tests.vault.undone import refused, rows, undone
 
@@ -196,3 +198,27 @@ def test_what_is_fresh_to_whom(stage: Stage) -> None:
         assert fresh(whom) == [number for number in between[1:] if number != second]
         assert fresh(other) == between[1:], "each has their own"
         assert fresh(uuid4()) == between, "of whom no account is known"
+
+
+def test_each_row_is_listed_once_with_the_leaf_of_its_entry(stage: Stage) -> None:
+    secret = appoint(stage.doors.console, stage.doors.server.admin_dsn, "dpo").signed_in()  # type: ignore[attr-defined]
+    number, other, newest = act(stage), stage.person().audit_id, act(stage)
+    words = (secret, stage.doors.console.catalogue.purpose(PURPOSE), stage.doors.console.catalogue.reason(REASON))
+    ((ticket,),) = stage.rows("console", "SELECT vault.consult_staff($1::bytea, $2::smallint, $3::smallint)", *words)
+    with undone(stage):
+        for place, entry in ((2**40, number), (2**40 + 1, other)):
+            rows(stage, "INSERT INTO vault.leaf VALUES (%s, %s, sha256(''))", place, entry)
+        listed = "SELECT audit_id, leaf_no FROM vault.administrator_entries(%s, %s, 1000, NULL) WHERE audit_id >= %s"
+        found = rows(stage, listed, secret, ticket, number, door="console")
+        told = [one for (one,) in rows(stage, ROWS, number)][::-1]
+        assert found == [(one, 2**40 if one == number else None) for one in told]
+        assert newest in told
+        some = "SELECT count(*) FROM vault.administrator_entries(%s, %s, %s::int, NULL)"
+        for most in (1, 0, -1):
+            assert rows(stage, some, secret, ticket, most, door="console") == [(1,)]
+        see, last = "SELECT vault.administrator_see(%s, %s::smallint, %s::smallint, %s::bigint[])", stage.last()
+        for wrong in (None, [], [number] * 1001):
+            assert refused(stage, see, *words, wrong, door="console") == "AR422"
+        assert rows(stage, see, *words, [number] * 1000, door="console") == [(last + 1,)]
+        told_of = ("console", stage.actor(secret), None, None, None, 0, *words[1:], None, stage.policy)
+        assert [(*row[:4], *row[5:]) for row in stage.entries(last)] == [(43, True, *told_of)]

@@ -267,6 +267,8 @@ def test_the_brake_gives_a_burst_and_then_a_rate(stage: Stage) -> None:
     slow = crypto.random_bytes(32)
     assert tried(slow, 0, 1) == 0
     assert 59_000 < tried(slow, 0, 1) <= 60_000
+    burst = crypto.random_bytes(32)
+    assert [tried(burst, 0, 2) == 0 for _ in range(3)] == [True, True, False], "a burst, however slow"
     assert stage.rows("api", THROTTLE, None, 6.0, 3) == [(None,)]
 
 
