@@ -96,3 +96,11 @@ class Shared:
         made = Stage(doors, doors.admin())
         yield made
         made.close()
+
+    @pytest.fixture
+    def rounds(self, stage: Any) -> Iterator[Any]:
+        from tests.vault.ground import Rounds
+
+        made = Rounds(stage)
+        yield made
+        made.close()

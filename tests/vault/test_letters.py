@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from armonika.trust import crypto
 from armonika.trust.vault import codec
@@ -21,14 +21,20 @@ from tests.vault.member import (
     Member,
 )
 from tests.vault.stage import CREATE, Stage
+from tests.vault.undone import refused, rows, undone
 from tests.vault.words import CREATE_NAMES, creation
 
 
-def first(stage: Stage, door: str, service: bytes, role: str, *, whom: UUID | None = None, alone: bool = False) -> str:
-    """The SQLSTATE of a first credential set in the transaction that made the person (or, `alone`, in another)."""
+def first(
+    stage: Stage, door: str, service: bytes, role: str, *, whom: UUID | None = None, alone: bool = False, ended: bool = False
+) -> str:
+    """The SQLSTATE of a first credential set in the transaction that made the person (or, `alone`, in another). `ended`: their appointment ended before."""
     raw = stage.doors.raw(door)
     words = creation(stage, service)
     assert CREATE_NAMES[4] == "subjects"
+    with stage.unkept():
+        for one in (uuid4(), words[4][0])[: 2 if ended else 1]:
+            stage.admin.execute("INSERT INTO vault.staff_end (subject_id, audit_id) VALUES (%s, -1)", (one,))
     try:
         with raw.transaction():
             with raw.cursor(binary=True) as cursor:
@@ -47,6 +53,8 @@ def first(stage: Stage, door: str, service: bytes, role: str, *, whom: UUID | No
         return str(getattr(error, "sqlstate", error))
     finally:
         raw.close()
+        with stage.unkept():
+            stage.admin.execute("DELETE FROM vault.staff_end WHERE audit_id = -1")
         stage.admin.execute("DELETE FROM vault.credential WHERE subject_id = %s", (words[4][0],))
 
 
@@ -79,6 +87,23 @@ def test_a_first_credential_is_set_by_whoever_made_the_person_just_now(stage: St
     console = stage.session("console", "service")
     for role, said in (("support", ""), ("admin", "AR403")):
         assert first(stage, "console", console, role) == said, role
+    assert first(stage, "console", console, "support", ended=True) == "AR403", "an appointment that ended begins no more"
+
+
+def test_a_first_credential_is_of_who_was_made_by_this_very_service(stage: Stage) -> None:
+    """Another entry of the same transaction, or a creation by somebody else, is none."""
+    stage.allow(CREATE)
+    service, other, whom = stage.session("site", "service"), stage.session("site", "service"), stage.person().subject
+    words = creation(stage, other)
+
+    def said(secret: bytes, person: UUID) -> str:
+        return refused(stage, codec.percent(FIRST), secret, person, "admin", SALTED, "p", b"c" * 32, door="site")
+
+    with undone(stage):
+        rows(stage, codec.percent(codec.NOTE_REFUSAL), service, CREATE + 1, stage.provide, stage.reason, whom, None, door="site")
+        rows(stage, codec.percent(codec.CREATE), *words, door="site")
+        assert [said(service, whom), said(service, words[4][0]), said(other, words[4][0])] == ["AR403", "AR403", ""]
+        assert said(other, words[4][0]) == "AR403", "the first is the only one"
 
 
 def challenge(
@@ -242,6 +267,8 @@ def test_the_brake_gives_a_burst_and_then_a_rate(stage: Stage) -> None:
     slow = crypto.random_bytes(32)
     assert tried(slow, 0, 1) == 0
     assert 59_000 < tried(slow, 0, 1) <= 60_000
+    burst = crypto.random_bytes(32)
+    assert [tried(burst, 0, 2) == 0 for _ in range(3)] == [True, True, False], "a burst, however slow"
     assert stage.rows("api", THROTTLE, None, 6.0, 3) == [(None,)]
 
 

@@ -48,6 +48,7 @@ def entry_of(stage: Stage, secret: bytes, whom: UUID, number: object) -> list[tu
 def test_what_is_held_of_a_person_is_told_without_being_opened(stage: Stage) -> None:
     stage.allow(DESCRIBE)
     stage.allow(CORRECT)
+    stage.person()
     made, secret = stage.person(), stage.session()
     number = stage.doors.api.correct(secret, made.subject, made.record, {"name": "M", "phone": "5"}, "provide", "integration")  # type: ignore[arg-type]
     last = stage.last()
@@ -214,6 +215,11 @@ def test_a_creation_that_was_sent_twice_finds_the_first(stage: Stage) -> None:
     stage.allow(READ)
     stage.ask(secret, (fresh := stage.person()).subject, record=fresh.record)
     assert answer(secret, fresh.subject, fresh.record) is None, "a read makes nothing"
+    stage.rows("api", codec.NOTE_REFUSAL, secret, CREATE, stage.provide, stage.reason, fresh.subject, stage.account.id)
+    assert answer(secret, fresh.subject, fresh.record) is None, "nor does what was refused"
+    for operations, found in (([CREATE], number), ([READ], None)):
+        stage.narrowed(secret, operations=operations)
+        assert answer(secret, whom, record) == found, "a token that was narrowed since is told nothing"
 
 
 def test_the_fact_of_a_refusal_is_kept(stage: Stage) -> None:
@@ -278,3 +284,21 @@ def test_a_token_that_is_just_wide_enough_lists(stage: Stage) -> None:
         assert consult(stage, what, secret, made.subject)
         other = [secret, DESCRIBE + ACCESSES - what, stage.provide, stage.reason, None, made.subject]
         assert denied(stage, "api", codec.CONSULT, other) == "AR403"
+
+
+def test_a_token_of_any_compartments_sees_no_list_of_all(stage: Stage) -> None:
+    """Entries are of every compartment, also of such as come later."""
+    for operation in (DESCRIBE, ACCESSES):
+        stage.allow(operation)
+    made, secret = stage.person(), stage.session()
+    stage.narrowed(secret, compartments=[number for (number,) in stage.admin.execute("SELECT id FROM vault.compartment")])
+    assert described(stage, secret, made.subject)
+    assert denied(stage, "api", codec.CONSULT, [secret, ACCESSES, stage.provide, stage.reason, None, made.subject]) == "AR403"
+
+
+def test_a_field_without_a_value_is_not_held(stage: Stage) -> None:
+    """And which fields may be opened is no matter: none is."""
+    stage.allow(DESCRIBE, fields=0)
+    told = described(stage, stage.session(), stage.person().subject)
+    assert [row[2] for row in told] == sorted(stage.account.ordinals[name] for name in ("name", "email", "company", "role"))
+    assert told[-1][2] > stage.account.ordinals["phone"], "the one without a value is among them"

@@ -116,9 +116,17 @@ def test_the_ninth_try_ends_the_session_and_is_written_down(office: Office) -> N
     begin, last = "SELECT wait FROM vault.second_begin(%s)", stage.last()
     assert rows(stage, begin, secret, door="console") == [(0.0,)]
     assert stage.entries(last) == []
+    assert rows(stage, "SELECT failures, open_tries FROM vault.second_factor WHERE subject_id = %s", whom) == [(1, 1)]
     assert rows(stage, begin, secret, door="console") == [(None,)]
     assert stage.entries(last) == [(40, False, "console", whom, office.role, whom, None, None, 0, 0, 0, None, stage.policy)]
     assert refused(stage, begin, secret, door="console") == "AR401"
+
+
+def test_only_a_session_of_staff_has_a_factor(office: Office) -> None:
+    whom, state = office.member(), "SELECT enrolled FROM vault.second_state(%s)"
+    for kind, role, said in (("session", office.role, ""), ("token", office.role, "AR403"), ("service", office.role, "AR403"), ("session", office.stage.role, "AR403")):  # fmt: skip
+        secret = office.stage.session("console", kind, whom, role=role)
+        assert refused(office.stage, state, secret, door="console") == said, (kind, role)
 
 
 @pytest.mark.parametrize(("asked", "given"), [(1, 60), (600, 600), (1_000_000, 43200)])
@@ -148,6 +156,7 @@ def test_new_codes_are_written_down_and_the_oldest_record_holds_the_value(office
     rows(stage, "SELECT vault.second_codes(%s, %s)", secret, CODES, door="console")
     assert stage.entries(last) == [(40, True, "console", whom, office.role, whom, None, None, 0, 0, 0, None, stage.policy)]
     record(stage, whom, office.staff)
+    record(stage, whom, created_at="clock_timestamp() - interval '2 days'")
     oldest = record(stage, whom, office.staff, "clock_timestamp() - interval '1 day'")
     assert rows(stage, "SELECT codes_left, record FROM vault.second_state(%s)", secret, door="console") == [(10, oldest)]
     # An entry of an enrolment says that it was granted, and of no field.

@@ -27,7 +27,9 @@ from tests.vault.stage import Stage
 def test_a_session_opens_for_the_proof_alone(stage: Stage) -> None:
     service, member, other = stage.session("site", "service"), Member(stage), Member(stage)
     org = stage.value("SELECT org_id FROM vault.subject WHERE subject_id = %s", member.whom)
-    assert stage.rows("site", SALT, service, *member.place) == [(SALTED,)]
+    stage.admin.execute("UPDATE vault.credential SET salt = %s WHERE subject_id = %s", (b"o" * 16, other.whom))
+    assert [stage.rows("site", SALT, service, *one.place) for one in (member, other)] == [[(SALTED,)], [(b"o" * 16,)]]
+    assert stage.rows("site", SIGN_IN, *other.words(service, crypto.random_bytes(32))) == [(other.whom, 0)]
     last, secret = stage.last(), crypto.random_bytes(32)
     assert stage.rows("site", SIGN_IN, *member.words(service, secret)) == [(member.whom, 0)]
     tail = (member.purpose, member.reason, None, stage.policy)
@@ -46,14 +48,15 @@ def test_a_session_opens_for_the_proof_alone(stage: Stage) -> None:
             (SIGN_IN_ENTRY, False, "site", stage.actor(service), stage.role, member.whom, None, stage.account.id, 0, *tail)
         ]
         assert stage.refused("site", WHO, secret) == "AR401"
-    assert other.whom != member.whom
 
 
 def test_unknown_erased_and_unverified_open_nothing(stage: Stage) -> None:
     service, member, fresh = stage.session("site", "service"), Member(stage), Member(stage, verified=False)
     last = stage.last()
     secret, verdict = fresh.sign_in(service)
-    assert (verdict, [entry[:2] for entry in stage.entries(last)]) == (2, [(SIGN_IN_ENTRY, False)])
+    told = (fresh.whom, None, stage.account.id, 0, fresh.purpose, fresh.reason, None, stage.policy)
+    assert verdict == 2
+    assert stage.entries(last) == [(SIGN_IN_ENTRY, False, "site", stage.actor(service), stage.role, *told)]
     assert stage.refused("site", WHO, secret) == "AR401"
     assert fresh.sign_in(service, b"x")[1] == 1
     last = stage.last()
@@ -83,6 +86,18 @@ def test_a_session_lasts_a_minute_to_twelve_hours(stage: Stage) -> None:
             "SELECT extract(epoch FROM expires_at - created_at)::float8 FROM vault.session WHERE secret_hash = %s", secret
         )
         assert abs(left - given) < 0.9, asked
+
+
+def test_staff_have_a_quarter_of_an_hour_for_the_second_factor(stage: Stage) -> None:
+    service, member = stage.session("site", "service"), Member(stage)
+    told = "SELECT usable, extract(epoch FROM expires_at - created_at)::float8 FROM vault.session WHERE secret_hash = %s"
+    for kind, usable, most in (("machine", True, 43200), ("staff", False, 900)):
+        stage.admin.execute("UPDATE vault.role SET kind = %s WHERE id = %s", (kind, stage.role))
+        secret, _ = member.sign_in(service, ttl=10**6)
+        ((found, left),) = stage.admin.execute(told.encode(), (secret,)).fetchall()
+        assert (found, abs(left - most) < 0.9) == (usable, True)
+        assert stage.refused("site", OWN_SALT, secret) == ("" if usable else "AR401")
+    stage.admin.execute("UPDATE vault.role SET kind = 'machine' WHERE id = %s", (stage.role,))
 
 
 def test_only_the_doors_own_service_signs_in(stage: Stage) -> None:

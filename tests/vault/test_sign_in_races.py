@@ -68,6 +68,17 @@ def test_nobody_signs_in_behind_an_erasure_that_leaves_what_the_law_keeps(stage:
     assert living(stage, member) == 0
 
 
+def test_no_letter_comes_in_behind_an_erasure(stage: Stage) -> None:
+    member, worker, token = Member(stage), stage.session("worker", "service"), crypto.random_bytes(32)
+    with ThreadPoolExecutor(1) as pool:
+        with stage.admin.transaction():
+            stage.admin.execute("SELECT FROM vault.subject WHERE subject_id = %s FOR UPDATE", (member.whom,))
+            late = pool.submit(stage.refused, "worker", ISSUE, worker, member.whom, "reset-password", token, 600)
+            waiting_for(stage.doors, 1)
+            stage.admin.execute("SELECT vault.end_sign_in(%s)", (member.whom,))
+        assert late.result(10) == "AR403"
+
+
 def test_a_letter_is_redeemed_while_its_person_is_erased_and_nobody_waits_for_ever(stage: Stage) -> None:
     member, service = Member(stage), stage.session("site", "service")
     token = letter(stage, member)
@@ -113,4 +124,25 @@ def test_a_second_factor_does_not_carry_an_old_password_over_a_new_one(stage: St
         assert living(stage, member) == 0
     finally:
         stage.admin.execute("DELETE FROM vault.credential WHERE role = %s", (stage.role,))
+        stage.admin.execute("UPDATE vault.role SET kind = 'machine' WHERE id = %s", (stage.role,))
+
+
+def test_a_code_is_accepted_once_however_many_show_it_at_once(stage: Stage) -> None:
+    stage.admin.execute("UPDATE vault.role SET kind = 'staff' WHERE id = %s", (stage.role,))
+    try:
+        member, step = Member(stage), stage.value("SELECT vault.second_step()")
+        stage.admin.execute(
+            "INSERT INTO vault.second_factor (subject_id, check_hash, last_step, open_tries) VALUES (%s, %s, 1, 2)",
+            (member.whom, hashlib.sha256(PROOF).digest()),
+        )
+        one, two = (stage.session("console", "session", actor=member.whom, usable="false") for _ in range(2))
+        with stage.doors.raw("console") as other, ThreadPoolExecutor(1) as pool:
+            with other.cursor(binary=True) as cursor:
+                cursor.execute(codec.percent(PROVE).encode(), [one, PROOF, step, crypto.random_bytes(32)])
+                assert cursor.fetchall() == [(True,)]
+            late = pool.submit(stage.rows, "console", PROVE, two, PROOF, step, crypto.random_bytes(32))
+            waiting_for(stage.doors, 1)
+            other.commit()
+            assert late.result(10) == [(False,)]
+    finally:
         stage.admin.execute("UPDATE vault.role SET kind = 'machine' WHERE id = %s", (stage.role,))

@@ -13,6 +13,7 @@ import pytest
 from armonika.trust import crypto
 from armonika.trust.vault import codec
 from tests.vault.stage import DESCRIBE, READ, Stage
+from tests.vault.undone import rows, undone
 
 REVIEW, CREDENTIAL, TOKEN, FACTOR, END = 41, 11, 12, 40, 42
 SALTED, OLD, NEW = b"s" * 16, b"o" * 32, b"n" * 32
@@ -107,12 +108,22 @@ def test_a_call_is_of_one_member_of_staff(crew: Stage, name: str, before: bool, 
     assert (state(crew, other), state(crew, member)) == (beside, beside), "nobody else"
     (entry,) = crew.entries(last)
     assert (*entry[:4], entry[5]) == (operation, True, "administrator", console, whom)
-    assert entry[9:11] == (0, 0), "no purpose and no reason but the operator's"
+    assert entry[6:11] == (None, None, 0, 0, 0), "no fields, no purpose and no reason but the operator's"
     for refused in (member, nobody, uuid4()):
         assert called(crew, name, refused) == "AR403"
     if name != "reset":
         assert called(crew, name, whom) == "AR403", "once"
     assert len(crew.entries(last)) == 1
+
+
+@pytest.mark.parametrize(("name", "stays"), [("reset", True), ("end", False)])
+def test_what_ended_before_keeps_its_time_and_a_reset_is_of_sessions(crew: Stage, name: str, stays: bool) -> None:
+    whom = hired(crew)
+    token = crew.session("api", "token", actor=whom)
+    old = crew.session("console", "session", actor=whom, revoked_at="'2020-01-01'")
+    assert isinstance(called(crew, name, whom), int)
+    assert crew.value("SELECT revoked_at IS NULL FROM vault.session WHERE secret_hash = %s", token) == stays
+    assert crew.value("SELECT revoked_at = '2020-01-01' FROM vault.session WHERE secret_hash = %s", old)
 
 
 def test_without_a_console_nothing_is_done(crew: Stage) -> None:
@@ -185,7 +196,7 @@ def test_the_list_says_what_a_review_is_of(crew: Stage) -> None:
         crew.admin.execute(
             f"DELETE FROM vault.{table} WHERE {'actor' if table == 'session' else 'subject_id'} = %s".encode(), (bare,)
         )
-    hired(crew, role="admin")
+    member = hired(crew, role="admin")
     newest = crew.session("console", "session", actor=whole, created_at="'2026-03-01'")
     crew.admin.execute(
         "UPDATE vault.session SET created_at = '2026-02-01' WHERE actor = %s AND secret_hash <> %s", (whole, newest)
@@ -193,10 +204,16 @@ def test_the_list_says_what_a_review_is_of(crew: Stage) -> None:
     crew.session("console", "session", actor=whole, created_at="'2026-04-01'", usable="false")
     crew.session("console", "token", actor=whole, created_at="'2026-05-01'")
     ((ticket,),) = crew.rows("console", CONSULT, secret, crew.provide, crew.reason)
-    rows = {row[0]: row for row in crew.rows("console", LIST, secret, ticket) if row[1] == f"stage-{crew.role}"}
-    assert set(rows) == {bare, whole}, "members are not on it"
-    assert rows[bare][2:] == (None, False, 0)
-    assert (rows[whole][2].isoformat()[:10], *rows[whole][3:]) == ("2026-03-01", True, 2)
+    listed = crew.rows("console", LIST, secret, ticket)
+    named = {row[0]: row for row in listed if row[1] == f"stage-{crew.role}"}
+    assert set(named) == {bare, whole}
+    assert member not in {row[0] for row in listed}, "members are not on it"
+    assert len(listed) == len({row[0] for row in listed}), "each once"
+    crew.admin.execute("UPDATE vault.subject SET created_at = '2026-01-02' WHERE subject_id = %s", (bare,))
+    since = crew.admin.execute("SELECT subject FROM vault.staff_list() WHERE since = '2026-01-02'").fetchall()
+    assert since == [(bare,)]
+    assert named[bare][2:] == (None, False, 0)
+    assert (named[whole][2].isoformat()[:10], *named[whole][3:]) == ("2026-03-01", True, 2)
 
 
 def test_the_list_opens_with_a_ticket_of_its_own(crew: Stage) -> None:
@@ -240,8 +257,21 @@ def test_a_review_is_of_the_list_as_it_is(crew: Stage) -> None:
     last = crew.last()
     ((number,),) = crew.rows("console", review, *words, shown)
     assert number == crew.last()
-    assert [entry[:2] for entry in crew.entries(last)] == [(REVIEW, True)]
+    crew.rows("console", CONSULT, *words)
+    told = ("console", crew.actor(secret), crew.role, None, None, None, 0, crew.provide, crew.reason, None, crew.policy)
+    assert crew.entries(last) == [(REVIEW, True, *told), (DESCRIBE, True, *told)]
     accounts = crew.value("SELECT accounts FROM vault.access_review WHERE audit_id = %s", number)
     assert accounts == crew.value("SELECT count(*) FROM vault.staff_list()")
     hired(crew)
     assert crew.refused("console", review, *words, shown) == "AR412", "one more account"
+
+
+def test_a_review_is_of_the_policy_in_force(crew: Stage) -> None:
+    """Which says what a role may do: a former one may change its words."""
+    hired(crew)
+    shown = crew.value("SELECT vault.staff_digest()")
+    for policy, same in ((-1, True), (crew.policy, False)):
+        with undone(crew):
+            rows(crew, "SET LOCAL session_replication_role = replica")
+            rows(crew, "UPDATE vault.policy_version SET sha256 = repeat('e', 64) WHERE policy_id = %s", policy)
+            assert (crew.value("SELECT vault.staff_digest()") == shown) == same

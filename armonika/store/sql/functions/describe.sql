@@ -47,7 +47,7 @@ CREATE OR REPLACE FUNCTION vault.consulted_person(s vault.session, ticket bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, vault, pg_temp AS $$
 BEGIN
     SELECT c.subject, c.purpose INTO subject, purpose FROM vault.consulted(s, ticket, what) c;
-    IF subject IS NULL OR NOT vault.may_consult(vault.policy_in_force(), s, what, purpose, subject) THEN
+    IF NOT vault.may_consult(vault.policy_in_force(), s, what, purpose, subject) THEN
         RAISE EXCEPTION USING ERRCODE = 'AR403', MESSAGE = 'not allowed';
     END IF;
 END $$;
