@@ -350,27 +350,6 @@ def test_what_is_settled_is_not_looked_at_again(stage: Stage, sealed: Sealer) ->
         assert state(stage)[1:] == (numbers[1], numbers[1], False), "what was waited for is settled"
 
 
-def test_a_number_is_waited_for_whose_transaction_is_the_newest_that_began(stage: Stage, sealed: Sealer) -> None:
-    """It began after the one that drew the next number and committed first: to the server's snapshot nothing so new has begun."""
-    for _ in range(3):
-        unsealed(stage)
-    statement, words = refusal(stage)
-    with stage.doors.raw() as older, stage.doors.raw() as newer:
-        older.execute("SELECT pg_current_xact_id()")
-        row = newer.cursor(binary=True).execute(codec.percent(statement).encode(), words).fetchone()
-        assert row is not None
-        late = int(str(row[0]))
-        older.cursor(binary=True).execute(codec.percent(statement).encode(), words)
-        older.commit()
-        assert sealed.seal() == 1
-        for _ in range(4):
-            assert unsealed(stage) == []
-        assert state(stage)[1] < late, "its number is not settled"
-        newer.commit()
-    assert [row[0] for row in unsealed(stage)] == [late]
-    assert sealed.seal() == 1
-
-
 def test_within_another_transaction_no_number_begins_to_be_waited_for(stage: Stage, sealed: Sealer) -> None:
     """Its own may be older than what it sees."""
     for _ in range(3):
