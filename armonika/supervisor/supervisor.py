@@ -134,7 +134,7 @@ def answers(address: str) -> bool:
     try:
         if address.startswith("tcp://"):
             host, _, port = address[6:].rpartition(":")
-            with socket.create_connection((host, int(port)), 2):
+            with socket.create_connection((host.strip("[]"), int(port)), 2):
                 return True
         with urllib.request.urlopen(address, timeout=2, context=_OWN) as response:
             return 200 <= int(response.status) < 300

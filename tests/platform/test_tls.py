@@ -25,6 +25,7 @@ from armonika.client import Client
 from armonika.client.errors import ArmonikaError
 from armonika.settings import Settings
 from armonika.supervisor import ports
+from armonika.supervisor.supervisor import answers
 from armonika.verify.claims.c_7a_1 import NEW, OLD, WEAK, answers_plain, shakes
 from armonika.verify.listeners import TWINS
 from tests.folders import folder
@@ -325,6 +326,19 @@ def test_doors_listen_on_an_address_of_version_6() -> None:
 )
 def test_this_machine_reaches_its_doors_where_they_listen(listen: str, own: str, tmp_path: Path) -> None:
     assert ports.own_address(Settings(tmp_path, 8000, None, listen=listen)) == own
+
+
+@pytest.mark.parametrize(("address", "family"), [("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6)])
+def test_a_listener_that_wants_a_certificate_is_only_connected_to(address: str, family: int) -> None:
+    try:
+        held = socket.create_server((address, 0), family=family)
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    written = f"[{address}]" if family == socket.AF_INET6 else address
+    with held:
+        port = held.getsockname()[1]
+        assert answers(f"tcp://{written}:{port}")
+    assert not answers(f"tcp://{written}:{port}")
 
 
 def test_the_sockets_of_a_plain_start_are_on_loopback_alone(live: Live) -> None:

@@ -224,6 +224,21 @@ def test_what_is_due_is_due_on_the_second(kept: Kept) -> None:
     assert kept.epochs.due(since + keep, age, keep) == ([], [])
 
 
+def test_a_suspension_that_is_lifted_makes_no_epoch_younger(kept: Kept) -> None:
+    age, keep, since = timedelta(days=30), timedelta(days=35), BEGAN.replace(microsecond=0)
+    for state in (S, A):
+        kept.later(14)
+        kept.epochs.move("account", 1, state, "doubt")
+    assert kept.epochs.due(since + age - timedelta(seconds=1), age, keep) == ([], [])
+    assert kept.epochs.due(since + age, age, keep) == (["account"], [])
+
+
+def test_an_epoch_that_a_wrong_clock_dated_ahead_does_not_wait_for_its_day(kept: Kept) -> None:
+    age, keep, since = timedelta(days=30), timedelta(days=35), BEGAN.replace(microsecond=0)
+    assert kept.epochs.due(since - timedelta(days=1), age, keep) == ([], []), "clocks differ"
+    assert kept.epochs.due(since - timedelta(days=1, seconds=1), age, keep) == (["account"], [])
+
+
 def test_whether_an_epoch_was_ever_used(kept: Kept) -> None:
     assert kept.epochs.used("account", 1)
     kept.epochs.prepare("account", "age")

@@ -152,7 +152,7 @@ def test_a_passphrase_seals_each_version(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_what_is_no_root_key_says_so(tmp_path: Path) -> None:
     root, path = SealedFile(tmp_path), tmp_path / "root.key"
-    with pytest.raises(RootKeyError, match="is missing.*keys recover"):
+    with pytest.raises(RootKeyError, match=r"is missing.*keys recover"):
         root.wrap(KEY, PLACE)
     root.create()
     whole = json.loads(path.read_bytes())

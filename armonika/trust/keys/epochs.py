@@ -16,6 +16,8 @@ from armonika.rules.key_states import PROCESSES, PROTECTS, KeyState, change
 from armonika.trust import crypto
 
 _PARTS = ("kek", "index", "private")
+AHEAD = timedelta(days=1)
+"""How far ahead of the present an epoch may have begun: clocks of two machines differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,11 +155,17 @@ class Epochs:
         """Every state of one epoch with its time and reason."""
         return [dict(step) for step in self._history(name, number)]
 
+    def _began(self, name: str, number: int) -> datetime:
+        """When an epoch was first written."""
+        steps = [step["at"] for step in self._history(name, number) if step["state"] == KeyState.ACTIVE]
+        return datetime.fromisoformat(steps[0])
+
     def due(self, at: datetime, age: timedelta, kept: timedelta) -> tuple[list[str], list[tuple[str, int]]]:
         """Compartments whose active epoch is older than `age`, and epochs whose last backup ended (`kept` after they were retired)."""
         rotate, destroy = [], []
         for line in self.inventory():
-            if line.state is KeyState.ACTIVE and at - line.since >= age:
+            # A suspension that was lifted makes no epoch younger, and one that a wrong clock dated ahead is of no known age.
+            if line.state is KeyState.ACTIVE and not -AHEAD <= at - self._began(line.compartment, line.epoch) < age:
                 rotate.append(line.compartment)
             if (
                 line.state in (KeyState.DEACTIVATED, KeyState.COMPROMISED)

@@ -91,10 +91,14 @@ class Claim:
             before = step["state"]
         if before == "destroyed":
             evidence.expect(not any(part in epoch for part in _MATERIAL), f"{label} is destroyed, but its key is there")
-        since = datetime.now(UTC) - datetime.fromisoformat(epoch["history"][-1]["at"])
         age, kept = self.most
         if before == "active":
-            evidence.expect(since <= age + LATE, f"{label} has been active for {since.days} days, and the policy says {age.days}")
+            # From the first time on: a suspension that was lifted makes nothing younger.
+            began = next(step["at"] for step in epoch["history"] if step["state"] == "active")
+            since = datetime.now(UTC) - datetime.fromisoformat(began)
+            evidence.expect(
+                -LATE <= since <= age + LATE, f"{label} has been active for {since.days} days, and the policy says {age.days}"
+            )
         retired = epoch.get("retired_at")
         if retired and before in ("deactivated", "compromised"):
             waited = datetime.now(UTC) - datetime.fromisoformat(retired)
@@ -105,7 +109,9 @@ class Claim:
             ("a destroyed key that was kept", lambda content: last(content).append({"state": "destroyed", "at": "2026-01-01T00:00:00+00:00", "reason": "x"})),
             ("a key that came back from deactivated", lambda content: last(content).extend(
                 {"state": state, "at": datetime.now(UTC).isoformat(), "reason": "x"} for state in ("deactivated", "active"))),
-            ("an epoch that is older than the policy says", lambda content: last(content)[-1].update(at=_ago(60))),
+            ("an epoch that is older than the policy says", lambda content: [step.update(at=_ago(60)) for step in last(content)]),
+            ("an epoch that a suspension made younger", lambda content: _resumed(last(content), _ago(60))),
+            ("an epoch that a wrong clock dated ahead", lambda content: [step.update(at=_ago(-60)) for step in last(content)]),
             ("an epoch that should have been destroyed", lambda content: _emptied(content, _ago(60))),
             ("a change without a reason", lambda content: last(content)[-1].update(reason="")),
         ):  # fmt: skip
@@ -174,6 +180,12 @@ def last(content: dict[str, Any]) -> list[dict[str, str]]:
 
 def _ago(days: int) -> str:
     return (datetime.now(UTC) - timedelta(days=days)).isoformat()
+
+
+def _resumed(history: list[dict[str, str]], at: str) -> None:
+    """One that was written from `at` on, and again since today."""
+    since = {"pre-activation": at, "active": at, "suspended": _ago(0)}
+    history[:] = [{"state": state, "at": when, "reason": "x"} for state, when in (*since.items(), ("active", _ago(0)))]
 
 
 def _emptied(content: dict[str, Any], at: str) -> None:
