@@ -286,7 +286,10 @@ def test_files_may_be_so_many_pages_behind(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(sealer, "BATCH", 256)
     gate, real = threading.Event(), sealer.tiles.write_all
 
+    entered: list[int] = []
+
     def slow(files: Any) -> None:
+        entered.append(len(files))
         assert gate.wait(20)
         real(files)
 
@@ -298,6 +301,7 @@ def test_files_may_be_so_many_pages_behind(tmp_path: Path, monkeypatch: pytest.M
     waiting.start()
     waiting.join(0.3)
     assert (waiting.is_alive(), rows.sealed) == (True, 256 * (sealer.BEHIND + 1)), "nothing is numbered meanwhile"
+    assert len(entered) == 1, "pages are written one after the other: each goes on from the one before"
     gate.set()
     waiting.join(20)
     while one.seal():

@@ -223,6 +223,13 @@ def test_a_call_goes_through_three_changes_of_keys_and_not_four(vault: Both, doo
     assert vault.vault._known is None, "the catalogue is looked at again"
 
 
+def test_which_secrets_prove_somebody_at_this_door_now(vault: Both, doors: Doors) -> None:
+    if not isinstance(vault.vault, AsyncVault):
+        pytest.skip("only who answers many at once asks for many at once")
+    assert vault.living([doors.token, NOBODY, doors.site.service]) == {doors.token}
+    assert vault.living([NOBODY]) == vault.living([]) == frozenset()
+
+
 def test_the_catalogue_is_kept_five_seconds(vault: Both, doors: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
     made(vault)
     first = vault.vault._known[1]
