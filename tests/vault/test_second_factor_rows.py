@@ -93,6 +93,15 @@ def test_who_has_no_password_enrols_no_factor(office: Office) -> None:
     assert office.enrol(secret) == "AR403"
 
 
+def test_a_factor_of_another_shape_is_refused(office: Office) -> None:
+    stage, whom, new = office.stage, office.member(), crypto.random_bytes(32)
+    secret = office.session(whom)
+    office.corrected(whom)
+    for check, step, said in ((b"f" * 31, office.step, "AR422"), (None, office.step, "AR422"), (b"f" * 32, None, "AR403")):
+        assert refused(stage, ENROL, secret, check, step, CODES, new, 600, door="console") == said
+    assert stage.value("SELECT count(*) FROM vault.second_factor WHERE subject_id = %s", whom) == 0
+
+
 def test_a_factor_in_the_place_of_another_begins_anew_and_ends_ones_own_sessions(office: Office) -> None:
     stage, whom, other = office.stage, office.member(), office.member()
     office.codes(whom, b"mine")
