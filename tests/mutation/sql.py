@@ -35,8 +35,8 @@ CLAUSES = [
 ]
 # The server of a run is faster than it may be (`fsync`), so that the other rules of the catalogue do not hold there.
 FILES = {
-    "actor": "asking acting creating correcting listing old_views sessions", "ask": "asking finding", "take": "taking round_trips asking finding", "create": "creating shapes writes_at_once erase_races",
-    "correct": "correcting shapes writes_at_once", "erase": "erasing listing sweep", "describe": "listing untraced_lists", "session": "sessions letters sign_in_races", "challenge": "letters sign_in_races",
+    "actor": "administrator_rows asking acting creating correcting listing old_views sessions", "ask": "asking finding administrator", "take": "taking round_trips asking finding", "create": "creating shapes writes_at_once erase_races",
+    "correct": "correcting shapes writes_at_once", "erase": "erasing partly_erased listing sweep erase_races", "describe": "listing untraced_lists", "session": "sessions letters sign_in_races", "challenge": "letters sign_in_races",
     "staff": "staff_calls appointments untraced_lists letters", "epoch": "epochs checked_epochs rotating rotation_locks creating shapes correcting finding", "second_factor": "second_factor_rows second_factor sign_in_races",
     "retention": "expiring settled_ends retention", "seal": "sealed_rows", "ended": "ended_rows imported_entries", "event": "replayed_events events kept_by_law", "policy": "installing administering",
     "administrator": "administrator_rows administrator",

@@ -222,3 +222,5 @@ def test_each_row_is_listed_once_with_the_leaf_of_its_entry(stage: Stage) -> Non
         assert rows(stage, see, *words, [number] * 1000, door="console") == [(last + 1,)]
         told_of = ("console", stage.actor(secret), None, None, None, 0, *words[1:], None, stage.policy)
         assert [(*row[:4], *row[5:]) for row in stage.entries(last)] == [(43, True, *told_of)]
+        seen = [rows(stage, see, *words, numbers, door="console") for numbers in ([number], [number, newest], [newest])]
+        assert seen == [[(None,)], [(last + 2,)], [(None,)]], "each once"

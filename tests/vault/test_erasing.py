@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 
 from armonika.trust.vault import codec
 from tests.vault.stage import ERASE, READ, RESTRICT, Stage
+from tests.vault.undone import record, refused, rows, undone
 from tests.vault.words import (
     denied,
     dependents,
@@ -248,3 +249,44 @@ def test_single_records_end_one_by_one(stage: Stage) -> None:
     assert ended == [
         (made.record, stage.value("SELECT compartment FROM vault.dataset WHERE id = %s", stage.account.id), True, number)
     ]
+
+
+def test_an_erasure_wants_a_proof_of_the_last_ten_minutes(stage: Stage) -> None:
+    """The second factor's where there is one. A clock that went back by more than a moment is none; a token has none to show."""
+    fresh = "SELECT vault.check_fresh(s) FROM vault.session s WHERE secret_hash = %s"
+    for moment, said in (("- interval '9 minutes 55 seconds'", ""), ("- interval '10 minutes 5 seconds'", "AR401"), ("", ""), ("+ interval '4 seconds'", ""), ("+ interval '8 seconds'", "AR401")):  # fmt: skip
+        at = f"clock_timestamp() {moment}"
+        for columns in ({"auth_at": at}, {"auth_at": "'2020-01-01'", "second_at": at}, {"second_at": at}):
+            assert refused(stage, fresh, stage.session("site", "session", **columns)) == said, columns  # type: ignore[arg-type]
+        assert refused(stage, fresh, stage.session(auth_at=at)) == ""
+
+
+def test_what_the_law_keeps_is_kept_however_much_it_is(stage: Stage) -> None:
+    """It is asked at once, not by the keeper's pages. A former policy's lock is none."""
+    stage.allow(ERASE)
+    secret = stage.session()
+    for policy, left in ((-1, 1), (stage.policy, 0)):
+        whom = stage.person().subject
+        with undone(stage):
+            for _ in range(32):
+                record(stage, whom)
+            rows(stage, "SET LOCAL session_replication_role = replica")
+            rows(stage, "DELETE FROM vault.declared_retention WHERE dataset = %s", stage.account.id)
+            for one in (-1, stage.policy):
+                rows(stage, "INSERT INTO vault.declared_retention (policy_id, dataset, class, days, starts, zone, locked) VALUES (%s, %s, 'c', 30, 'recording', 'UTC', %s)", one, stage.account.id, one == policy)  # fmt: skip
+            rows(stage, "SET LOCAL session_replication_role = origin")
+            words = (secret, stage.provide, stage.reason, None, [whom])
+            assert (refused(stage, codec.percent(codec.ERASE), *words, door="api") == "") == bool(left)
+            assert stage.value("SELECT count(*) FROM vault.erasing WHERE subject_id = %s", whom) == left
+
+
+def test_of_who_was_erased_no_single_record_is_ended_again(stage: Stage) -> None:
+    """The keeper destroys what is left of them, and their certificate says so."""
+    stage.allow(ERASE)
+    secret, made = stage.session(), stage.person()
+    words = (secret, stage.provide, stage.reason, None, [made.subject], [made.record])
+    with undone(stage):
+        rows(stage, "UPDATE vault.subject SET state = 'erased' WHERE subject_id = %s", made.subject)
+        assert rows(stage, codec.percent(codec.ERASE_RECORDS), *words, door="api") == []
+        rows(stage, "UPDATE vault.subject SET state = 'restricted' WHERE subject_id = %s", made.subject)
+        assert len(rows(stage, codec.percent(codec.ERASE_RECORDS), *words, door="api")) == 1

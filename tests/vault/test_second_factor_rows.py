@@ -84,6 +84,39 @@ def test_a_factor_is_enrolled_after_its_own_value_was_written(office: Office, wr
     assert office.enrol(secret) == ""
 
 
+def test_who_has_no_password_enrols_no_factor(office: Office) -> None:
+    whom = office.member()
+    secret = office.session(whom)
+    office.corrected(whom)
+    assert office.enrol(secret) == ""
+    rows(office.stage, "DELETE FROM vault.credential WHERE subject_id = %s", whom)
+    assert office.enrol(secret) == "AR403"
+
+
+def test_a_factor_of_another_shape_is_refused(office: Office) -> None:
+    stage, whom, new = office.stage, office.member(), crypto.random_bytes(32)
+    secret = office.session(whom)
+    office.corrected(whom)
+    for check, step, said in ((b"f" * 31, office.step, "AR422"), (None, office.step, "AR422"), (b"f" * 32, None, "AR403")):
+        assert refused(stage, ENROL, secret, check, step, CODES, new, 600, door="console") == said
+    assert stage.value("SELECT count(*) FROM vault.second_factor WHERE subject_id = %s", whom) == 0
+
+
+def test_a_factor_in_the_place_of_another_begins_anew_and_ends_ones_own_sessions(office: Office) -> None:
+    stage, whom, other = office.stage, office.member(), office.member()
+    office.codes(whom, b"mine")
+    rows(stage, "UPDATE vault.second_factor SET failures = 3, open_tries = 2 WHERE subject_id = %s", whom)
+    secret, own, theirs = office.session(whom, **PROVEN), office.session(whom, **PROVEN), office.session(other, **PROVEN)
+    token, ended = stage.session("api", "token", whom), office.session(whom, revoked_at="'2020-01-01'")
+    office.corrected(whom)
+    rows(stage, ENROL, secret, b"g" * 32, office.step, CODES, crypto.random_bytes(32), 600, door="console")
+    told = "SELECT check_hash, last_step, failures, open_tries FROM vault.second_factor WHERE subject_id = %s"
+    assert rows(stage, told, whom) == [(b"g" * 32, office.step, 0, 0)]
+    living = "SELECT revoked_at IS NULL FROM vault.session WHERE secret_hash = %s"
+    assert [stage.value(living, one) for one in (secret, own, theirs, token)] == [False, False, True, True]
+    assert stage.value("SELECT revoked_at = '2020-01-01' FROM vault.session WHERE secret_hash = %s", ended)
+
+
 def test_a_factor_is_enrolled_with_a_code_of_now(office: Office) -> None:
     whom = office.member()
     secret = office.session(whom)
@@ -107,6 +140,25 @@ def test_a_recovery_code_is_its_owner_s(office: Office) -> None:
         (40, granted, "console", whom, role, whom, None, None, 0, 0, 0, None, stage.policy) for granted in (False, True)
     ]
     assert rows(stage, "SELECT actor, role, usable, second_at IS NOT NULL FROM vault.session WHERE secret_hash = %s", opened) == [(whom, role, True, True)]  # fmt: skip
+
+
+def test_a_right_code_is_written_down_and_forgives_the_wrong_ones(office: Office) -> None:
+    stage, whom = office.stage, office.member()
+    rows(
+        stage,
+        "INSERT INTO vault.second_factor (subject_id, check_hash, last_step, failures, open_tries) VALUES (%s, %s, 1, 3, 2)",
+        whom,
+        hashlib.sha256(b"right").digest(),
+    )
+    call, held = "SELECT vault.second_prove(%s, %s, %s, %s, 600)", "SELECT failures, open_tries, last_step FROM vault.second_factor WHERE subject_id = %s"  # fmt: skip
+    last = stage.last()
+    for proof, ok, left in ((b"wrong", False, (3, 1, 1)), (b"right", True, (0, 0, office.step))):
+        secret = office.session(whom)
+        assert rows(stage, call, secret, proof, office.step, crypto.random_bytes(32), door="console") == [(ok,)]
+        assert rows(stage, held, whom) == [left]
+    assert stage.entries(last) == [
+        (40, ok, "console", whom, office.role, whom, None, None, 0, 0, 0, None, stage.policy) for ok in (False, True)
+    ]
 
 
 def test_the_ninth_try_ends_the_session_and_is_written_down(office: Office) -> None:

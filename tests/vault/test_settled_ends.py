@@ -53,6 +53,26 @@ def test_an_end_that_is_seen_late_is_not_passed_over_and_stops_nobody(doors: Doo
     retention.run(job)
 
 
+def test_who_has_something_left_takes_nobodys_place_in_a_page(doors: Doors) -> None:
+    """And the end of who has nothing left is written down as done, for the reason of the period."""
+    secret = doors.server.provisioned.credentials("retention").service_secret  # type: ignore[attr-defined]
+    stays, goes = sorted(doors.people(2), key=lambda one: one.subject)
+    with doors.admin() as admin, doors.raw("retention", autocommit=True) as raw:
+        admin.execute("DELETE FROM vault.record WHERE subject_id = %s", (goes.subject,))
+        for one in (stays, goes):
+            admin.execute(
+                "INSERT INTO vault.ended (at, subject_id, record_id, audit_id) VALUES (clock_timestamp() - interval '2 hours', %s, gen_random_uuid(), 1)",
+                (one.subject,),
+            )
+        assert raw.execute("SELECT vault.end_empty(sha256(%s), 1)", (secret,)).fetchall() == [(1,)]
+        told = admin.execute(
+            "SELECT a.operation, a.granted, a.door, a.record, a.dataset, a.fields, p.name, r.name, t.records FROM vault.tombstone t JOIN vault.audit a USING (audit_id) "
+            "JOIN vault.purpose p ON p.id = a.purpose JOIN vault.reason r ON r.id = a.reason WHERE t.subject_id = ANY (%s) AND a.subject = %s",
+            ([stays.subject, goes.subject], goes.subject),
+        ).fetchall()  # fmt: skip
+        assert told == [(6, True, "retention", None, None, 0, "legal", "retention", 0)]
+
+
 @pytest.mark.parametrize("what", ["expire", "end_empty", "purge_stale"])
 def test_jobs_take_turns(doors: Doors, what: str) -> None:
     """Each goes by the clock that the one before it left."""

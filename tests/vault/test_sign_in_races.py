@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -127,22 +128,43 @@ def test_a_second_factor_does_not_carry_an_old_password_over_a_new_one(stage: St
         stage.admin.execute("UPDATE vault.role SET kind = 'machine' WHERE id = %s", (stage.role,))
 
 
-def test_a_code_is_accepted_once_however_many_show_it_at_once(stage: Stage) -> None:
+@pytest.fixture
+def enrolled(stage: Stage) -> Iterator[Member]:
+    """A member of staff with a factor, whose proof is PROOF, and two counted tries."""
     stage.admin.execute("UPDATE vault.role SET kind = 'staff' WHERE id = %s", (stage.role,))
-    try:
-        member, step = Member(stage), stage.value("SELECT vault.second_step()")
-        stage.admin.execute(
-            "INSERT INTO vault.second_factor (subject_id, check_hash, last_step, open_tries) VALUES (%s, %s, 1, 2)",
-            (member.whom, hashlib.sha256(PROOF).digest()),
-        )
-        one, two = (stage.session("console", "session", actor=member.whom, usable="false") for _ in range(2))
-        with stage.doors.raw("console") as other, ThreadPoolExecutor(1) as pool:
-            with other.cursor(binary=True) as cursor:
-                cursor.execute(codec.percent(PROVE).encode(), [one, PROOF, step, crypto.random_bytes(32)])
-                assert cursor.fetchall() == [(True,)]
-            late = pool.submit(stage.rows, "console", PROVE, two, PROOF, step, crypto.random_bytes(32))
-            waiting_for(stage.doors, 1)
-            other.commit()
-            assert late.result(10) == [(False,)]
-    finally:
-        stage.admin.execute("UPDATE vault.role SET kind = 'machine' WHERE id = %s", (stage.role,))
+    member = Member(stage)
+    stage.admin.execute(
+        "INSERT INTO vault.second_factor (subject_id, check_hash, last_step, open_tries) VALUES (%s, %s, 1, 2)",
+        (member.whom, hashlib.sha256(PROOF).digest()),
+    )
+    yield member
+    stage.admin.execute("DELETE FROM vault.credential WHERE role = %s", (stage.role,))
+    stage.admin.execute("UPDATE vault.role SET kind = 'machine' WHERE id = %s", (stage.role,))
+
+
+def after(stage: Stage, statement: str, first: list[object], second: list[object]) -> list[tuple[object, ...]]:
+    """What a call of the console gives that began while the same call with other words was still open."""
+    with stage.doors.raw("console") as other, ThreadPoolExecutor(1) as pool:
+        with other.cursor(binary=True) as cursor:
+            cursor.execute(codec.percent(statement).encode(), first)
+        late = pool.submit(stage.rows, "console", statement, *second)
+        waiting_for(stage.doors, 1)
+        other.commit()
+        return late.result(10)
+
+
+def test_a_code_is_accepted_once_however_many_show_it_at_once(stage: Stage, enrolled: Member) -> None:
+    step = stage.value("SELECT vault.second_step()")
+    one, two = (stage.session("console", "session", actor=enrolled.whom, usable="false") for _ in range(2))
+    words = [[secret, PROOF, step, crypto.random_bytes(32)] for secret in (one, two)]
+    assert after(stage, PROVE, *words) == [(False,)]
+    assert living(stage, enrolled) == 2, "one in the place of the first, and the other still pending"
+
+
+def test_recovery_codes_that_are_made_twice_at_once_are_ten(stage: Stage, enrolled: Member) -> None:
+    proven = {"second_at": "clock_timestamp()", "usable": "true"}
+    secret = stage.session("console", "session", actor=enrolled.whom, **proven)  # type: ignore[arg-type]
+    words = [[secret, [crypto.random_bytes(32) for _ in range(10)]] for _ in range(2)]
+    after(stage, "SELECT vault.second_codes($1::bytea, $2::bytea[])", *words)
+    held = stage.admin.execute("SELECT code_hash FROM vault.recovery_code WHERE subject_id = %s", (enrolled.whom,)).fetchall()
+    assert {bytes(one) for (one,) in held} == set(words[1][1])  # type: ignore[arg-type]
