@@ -334,6 +334,15 @@ def test_what_a_partial_bundle_held_is_taken_from_the_full_one(tmp_path: Path) -
     assert found(folder) != []
 
 
+def test_what_cannot_be_read_is_told_with_its_reason(tmp_path: Path) -> None:
+    folder = lay(LOGS[300], tmp_path / "a")
+    for name, said in (("tile/entries/000", "its bundle tile/entries/000 cannot be read (is no regular file)"), ("checkpoint", "cannot be read (is no regular file)")):  # fmt: skip
+        (folder / name).unlink()
+        (folder / name).mkdir()
+        (finding,) = found(folder)
+        assert said in finding
+
+
 BAD: list[tuple[Callable[[str], str], str]] = [
     (lambda raw: "", "cannot be read"), (lambda raw: raw.replace("\n3\n", "\n03\n"), "canonical"), (lambda raw: raw.replace("\n3\n", "\n+3\n"), "canonical"),
     (lambda raw: raw.replace("\n3\n", "\n\u0663\n"), "canonical"), (lambda raw: raw.replace("\n3\n", "\n\n"), "cannot be read|canonical"),
