@@ -323,12 +323,16 @@ def test_a_folder_whose_checkpoint_its_witness_did_not_sign_is_a_finding(tmp_pat
     assert len(cosigned_in(folder, other, [])) == 1, "nor is it the log's"
 
 
-def test_what_a_partial_bundle_held_is_taken_from_the_full_one(tmp_path: Path) -> None:
+def test_what_a_partial_file_held_is_taken_from_the_full_one(tmp_path: Path) -> None:
     """A reader with an older checkpoint: the sealer removes the partial one when the full one is there."""
     folder, newer = lay(LOGS[300], tmp_path / "a"), lay(LOGS[513], tmp_path / "b")
     (folder / "tile/entries/001.p/44").unlink()
     assert found(folder) == ["entry 256 is missing: its bundle tile/entries/001.p/44 is not there"]
     (folder / "tile/entries/001").write_bytes((newer / "tile/entries/001").read_bytes())
+    assert found(folder) == []
+    (folder / "tile/0/001.p/44").unlink()
+    assert len(found(folder)) == 1
+    (folder / "tile/0/001").write_bytes((newer / "tile/0/001").read_bytes())
     assert found(folder) == []
     flip(folder / "tile/entries/001", 12)
     assert found(folder) != []
