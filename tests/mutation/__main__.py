@@ -63,8 +63,8 @@ TARGETS = {
     "armonika.trust.audit.register": "tests/trust/test_register.py",
     "armonika.trust.audit.witness": "tests/trust/test_witnessing.py",
     "armonika.trust.audit.cosigning": "tests/trust/test_witnessing.py",
-    "armonika.trust.audit.verify": "tests/trust/test_verifier.py",
-    "armonika.trust.audit.verify_tiles": "tests/trust/test_verifier.py",
+    "armonika.trust.audit.verify": "tests/trust/test_verifier.py tests/trust/test_log_folder.py",
+    "armonika.trust.audit.verify_tiles": "tests/trust/test_verifier.py tests/trust/test_log_folder.py",
     "armonika.trust.audit.certificate": "tests/trust/test_certificates.py",
     "armonika.trust.audit.sealer": "tests/trust/test_sealing.py",
     "armonika.trust.keys.keyring": f"tests/trust/test_keyring.py {PROVIDERS}::test_a_keyring_of_the_first_format_is_taken_over "

@@ -166,6 +166,17 @@ def test_files_that_are_lost_are_made_again_and_those_that_are_there_are_left(tm
     assert (tmp_path / "tile/0/000").stat().st_mtime_ns == old
 
 
+@pytest.mark.parametrize("size", [512, 700])
+def test_what_was_altered_of_the_signed_log_is_left_for_the_verifier_to_find(tmp_path: Path, size: int) -> None:
+    sealed(Rows(size), tmp_path)
+    path = tmp_path / "tile/entries/001"
+    altered = path.read_bytes()[:-1] + b"x"
+    path.write_bytes(altered)
+    opened(Rows(size, sealed=size), tmp_path)
+    assert path.read_bytes() == altered
+    assert verify_log(tmp_path, VKEY).findings != []
+
+
 def test_a_row_that_was_altered_behind_its_leaf_stops_it(tmp_path: Path) -> None:
     sealed(Rows(600), tmp_path)
     rows = Rows(600, sealed=600)
@@ -311,10 +322,12 @@ def test_files_may_be_so_many_pages_behind(tmp_path: Path, monkeypatch: pytest.M
 
 def test_what_is_asked_and_told_is_what_the_database_has(tmp_path: Path) -> None:
     asked: list[tuple[str, Any]] = []
+    forms: list[bool] = []
 
     class Listening(Rows):
         def execute(self, statement: str, parameters: Sequence[Any] = (), **more: Any) -> Rows:
             asked.append((statement, parameters))
+            forms.append(bool(more.get("binary")))
             return super().execute(statement, parameters, **more)
 
     sealed(Listening(3), tmp_path)
@@ -325,6 +338,7 @@ def test_what_is_asked_and_told_is_what_the_database_has(tmp_path: Path) -> None
         ("SELECT vault.append_leaves(%s, %b::bigint[], %b::bytea[])", (0, [0, 1, 2], leaves)),
         (f"SELECT {sealer._SELECT} FROM vault.unsealed(%s, %s::bigint)", (10_000, None)),
     ]
+    assert forms == [True, True, False, True], "rows come as bytes: text would be parsed for each of them"
 
 
 def test_it_goes_on_from_its_tiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

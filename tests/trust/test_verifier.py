@@ -16,7 +16,7 @@ from armonika.trust import crypto
 from armonika.trust.audit import note, tiles, tree
 from armonika.trust.audit import verify as verifier
 from armonika.trust.audit.verify import Broken, entries, read_checkpoint, stack_at, tile_name, verify
-from armonika.trust.audit.verify_tiles import cosigned_in, verify_tiles
+from armonika.trust.audit.verify_tiles import verify_tiles
 from tests.trust.memory_log import LOG, ORIGIN, VKEY, WITNESSES, MemoryLog
 
 LOGS = {size: MemoryLog(size) for size in (0, 1, 3, 255, 256, 257, 300, 513, 1024, 1100)}
@@ -309,29 +309,6 @@ def test_a_witness_that_is_named_must_have_signed() -> None:
             assert (
                 finding == "a cosignature is not of its witness. A checkpoint that is seconds old may not have it yet: try again"
             )
-
-
-def test_a_folder_whose_checkpoint_its_witness_did_not_sign_is_a_finding(tmp_path: Path) -> None:
-    folder = lay(LOGS[300], tmp_path / "a")
-    assert cosigned_in(folder, VKEY, WITNESSES) == []
-    note_, _, lines = LOGS[300].checkpoint.partition(b"\n\n")
-    (folder / "checkpoint").write_bytes(note_ + b"\n\n" + lines.split(b"\n")[0] + b"\n")
-    assert cosigned_in(folder, VKEY, []) == [], "nobody was named"
-    (finding,) = cosigned_in(folder, VKEY, WITNESSES)
-    assert finding.endswith("may not have it yet: try again")
-    other = note.vkey(ORIGIN, crypto.ed25519_public(bytes(32)))
-    assert len(cosigned_in(folder, other, [])) == 1, "nor is it the log's"
-
-
-def test_what_a_partial_bundle_held_is_taken_from_the_full_one(tmp_path: Path) -> None:
-    """A reader with an older checkpoint: the sealer removes the partial one when the full one is there."""
-    folder, newer = lay(LOGS[300], tmp_path / "a"), lay(LOGS[513], tmp_path / "b")
-    (folder / "tile/entries/001.p/44").unlink()
-    assert found(folder) == ["entry 256 is missing: its bundle tile/entries/001.p/44 is not there"]
-    (folder / "tile/entries/001").write_bytes((newer / "tile/entries/001").read_bytes())
-    assert found(folder) == []
-    flip(folder / "tile/entries/001", 12)
-    assert found(folder) != []
 
 
 BAD: list[tuple[Callable[[str], str], str]] = [

@@ -230,6 +230,29 @@ def test_which_secrets_prove_somebody_at_this_door_now(vault: Both, doors: Doors
     assert vault.living([NOBODY]) == vault.living([]) == frozenset()
 
 
+@pytest.mark.parametrize(("times", "error"), [(15, None), (16, Unavailable)])
+def test_a_correction_that_expects_nothing_is_overtaken_so_often_at_most(
+    vault: Both, doors: Doors, monkeypatch: pytest.MonkeyPatch, times: int, error: type[Exception] | None
+) -> None:
+    if not isinstance(vault.vault, AsyncVault):
+        pytest.skip("who waits for each call repeats none of its own accord")
+    (one,) = made(vault)
+    real, left = vault.vault._again, [times]
+
+    async def overtaken(work: Any) -> Any:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise VersionConflict
+        return await real(work)
+
+    monkeypatch.setattr(vault.vault, "_again", overtaken)
+    if error is None:
+        assert vault.correct(doors.token, one.subject, one.record, {"name": "M"}, *USE, dataset="account")
+    else:
+        with pytest.raises(error, match="again and again"):
+            vault.correct(doors.token, one.subject, one.record, {"name": "M"}, *USE, dataset="account")
+
+
 def test_the_catalogue_is_kept_five_seconds(vault: Both, doors: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
     made(vault)
     first = vault.vault._known[1]
