@@ -142,8 +142,7 @@ def _judge(system: System, load: Load, cycles: int, slowest: float, say: Callabl
         raise DrillError("An acknowledged write is gone, or an answered read has no entry in the log.")
     if waited.returncode:
         raise DrillError(f"The rotation does not end: {waited.stdout}{waited.stderr}")
-    wrong = wrong_keys(system)
-    if wrong:
+    if wrong := wrong_keys(system):
         raise DrillError(f"Keys in a wrong state: {wrong}")
     if verified.returncode:
         raise DrillError(f"The audit log does not verify: {verified.stdout}{verified.stderr}")
@@ -157,11 +156,8 @@ def wrong_keys(system: System) -> list[str]:
     with psycopg.connect(system.admin_dsn) as admin:
         held = {(name, epoch): state for name, epoch, state in admin.execute("SELECT c.name, e.epoch, e.state FROM vault.epoch e JOIN vault.compartment c ON c.id = e.compartment")}  # fmt: skip
         used = {(name, epoch) for name, epoch in admin.execute("SELECT DISTINCT c.name, k.epoch FROM vault.data_key k JOIN vault.compartment c ON c.id = k.compartment")}  # fmt: skip
-    wrong = [
-        f"{key} is {held[key]} in the database and {listed.get(key)} in the keyring"
-        for key in held
-        if (held[key] == "active") != (listed.get(key) == "active")
-    ]
+    apart = [key for key in held if (held[key] == "active") != (listed.get(key) == "active")]
+    wrong = [f"{key} is {held[key]} in the database and {listed.get(key)} in the keyring" for key in apart]
     return wrong + [f"data keys stand under {key}, which is {listed.get(key)}" for key in used if listed.get(key) != "active"]
 
 

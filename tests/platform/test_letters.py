@@ -154,12 +154,8 @@ def test_the_operators_mail_server_must_prove_its_name(
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
-    sink = Receiver()
-    controller = (
-        Controller(sink, hostname="127.0.0.1", port=port, ssl_context=context)
-        if implicit
-        else Controller(sink, hostname="127.0.0.1", port=port, tls_context=context, require_starttls=True)
-    )
+    how = {"ssl_context": context} if implicit else {"tls_context": context, "require_starttls": True}
+    controller = Controller(Receiver(), hostname="127.0.0.1", port=port, **how)
     controller.start()
     if implicit:
         monkeypatch.setattr(mail, "IMPLICIT_PORT", port)

@@ -288,6 +288,9 @@ def test_what_cannot_be_served_is_told_before_anything_starts(tmp_path: Path, ch
 def test_a_file_of_another_user_is_named(file: str) -> None:
     """OpenSSL's own words name none."""
     nobody = 65534
+    as_nobody = ["setpriv", f"--reuid={nobody}", "--clear-groups", sys.executable, "-c", "import armonika"]
+    if subprocess.run(as_nobody, cwd=CHECKOUT, capture_output=True, check=False).returncode:
+        pytest.skip("this checkout is closed to other users")
     with folder("unread") as made:
         authority = Authority(made, "authority")
         pair, clients = authority.issue("localhost"), made / "clients"

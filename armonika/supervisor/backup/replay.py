@@ -144,14 +144,9 @@ def _ended(connection: psycopg.Connection[Any], log: Path, public: bytes) -> int
     # Records before people: a person whose records are all gone is erased, one who keeps a locked record is restricted.
     for line in sorted(found, key=lambda line: (line["record"] is None, line["n"])):
         with connection.transaction():
-            row = connection.execute(
-                "SELECT vault.replay_ended(%s, %s, %s, %s, %s, %s, %s, %s, %s)",
-                (
-                    *(line[name] for name in ("n", "at", "subject", "record", "compartment", "epoch", "entry")),
-                    line.get("records"),
-                    line.get("kept"),
-                ),
-            ).fetchone()
+            said = [line[name] for name in ("n", "at", "subject", "record", "compartment", "epoch", "entry")]
+            words = (*said, line.get("records"), line.get("kept"))
+            row = connection.execute("SELECT vault.replay_ended(%s, %s, %s, %s, %s, %s, %s, %s, %s)", words).fetchone()
         again += bool(row and row[0])
     return again + _back(connection)
 

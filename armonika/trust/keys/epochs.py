@@ -137,18 +137,9 @@ class Epochs:
         for name, compartment in sorted(self._content.items()):
             for number, entry in sorted(compartment["epochs"].items(), key=lambda pair: int(pair[0])):
                 last = self._history(name, int(number))[-1]
-                retired = entry.get("retired_at")
-                lines.append(
-                    EpochState(
-                        name,
-                        int(number),
-                        KeyState(last["state"]),
-                        datetime.fromisoformat(last["at"]),
-                        last["reason"],
-                        datetime.fromisoformat(entry["created"]),
-                        datetime.fromisoformat(retired) if retired else None,
-                    )
-                )
+                at, created = datetime.fromisoformat(last["at"]), datetime.fromisoformat(entry["created"])
+                retired = datetime.fromisoformat(entry["retired_at"]) if entry.get("retired_at") else None
+                lines.append(EpochState(name, int(number), KeyState(last["state"]), at, last["reason"], created, retired))
         return lines
 
     def history(self, name: str, number: int) -> list[dict[str, str]]:
