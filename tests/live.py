@@ -21,9 +21,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
 from tests.folders import folder
 
 CHECKOUT = Path(__file__).parents[1]
+
+
+def need_open_checkout(prefix: list[str]) -> None:
+    """Skips a test that runs this checkout as another user, whom `prefix` names, where that one may not enter it."""
+    if subprocess.run(
+        [*prefix, sys.executable, "-c", "import armonika"], cwd=CHECKOUT, capture_output=True, check=False
+    ).returncode:
+        pytest.skip("this checkout is closed to other users")
 
 
 def free_port() -> int:

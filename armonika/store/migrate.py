@@ -55,10 +55,10 @@ def migrate(admin_dsn: str, passwords: Mapping[str, str], keyring_id: str) -> Mi
         connection.execute("SET lock_timeout = '4s'")
         with turn(admin_dsn):
             try:
-                _belongs(connection, keyring_id)
+                files = sorted((SQL / "migrations").glob("*.sql"))
+                _belongs(connection, keyring_id, files)
                 with connection.transaction():
                     _roles(connection, passwords)
-                files = sorted((SQL / "migrations").glob("*.sql"))
                 afterwards = [path for path in files if path.stem.endswith("_afterwards")]
                 applied = _tables(connection, [path for path in files if path not in afterwards])
                 connection.execute(
@@ -160,7 +160,7 @@ def _index(connection: psycopg.Connection[tuple[object, ...]], text: str) -> Non
     connection.execute("SET lock_timeout = '4s'")
 
 
-def _belongs(connection: psycopg.Connection[tuple[object, ...]], keyring_id: str) -> None:
+def _belongs(connection: psycopg.Connection[tuple[object, ...]], keyring_id: str, files: Sequence[Path]) -> None:
     """Before anything is changed: the roles of another keyring's database would get passwords that its running doors do not have, and a newer release's
     functions would be replaced by those of this one."""
     if connection.execute("SELECT to_regclass('vault.installation')").fetchone() != (None,):
@@ -170,7 +170,7 @@ def _belongs(connection: psycopg.Connection[tuple[object, ...]], keyring_id: str
                 "The keys in the keys folder do not belong to this database. Put back the keys folder that was made with it, "
                 "or name an empty database; nothing was changed."
             )
-    own = {path.stem for path in (SQL / "migrations").glob("*.sql")} | {"functions"}
+    own = {path.stem for path in files} | {"functions"}
     newer = {str(name) for (name,) in connection.execute("SELECT name FROM armonika_meta.migration")} - own
     if newer:
         raise MigrationError(

@@ -88,11 +88,7 @@ class Growing:
         return made
 
     def connect(self, door: str) -> psycopg.Connection[Any]:
-        if door == "administrator":
-            return self.home.admin()
-        held = self.held[door]
-        dsn = make_conninfo(self.home.embedded.dsn, user=held.database_user, password=held.database_password)
-        return psycopg.connect(dsn, autocommit=True)
+        return self.home.admin() if door == "administrator" else connected(self.home, self.held[door])
 
     def grow(self) -> None:
         """People who are read, corrected by another record, ended and erased; all of it sealed, in the register and swept."""
@@ -180,6 +176,12 @@ class Growing:
         return int(row[0])
 
 
+def connected(home: House, held: credentials.Credentials) -> psycopg.Connection[Any]:
+    """The database as the door of these credentials."""
+    dsn = make_conninfo(home.embedded.dsn, user=held.database_user, password=held.database_password)
+    return psycopg.connect(dsn, autocommit=True)
+
+
 def literal(value: bytes) -> str:
     return f"'\\x{value.hex()}'::bytea"
 
@@ -192,7 +194,7 @@ def growth() -> Iterator[Callable[[str], tuple[int, int]]]:
             admin.execute("SELECT pg_reload_conf()")
         held = credentials.load("sealer", home.config.credentials / "sealer")
         assert held.log_key is not None
-        with psycopg.connect(make_conninfo(home.embedded.dsn, user=held.database_user, password=held.database_password), autocommit=True) as connection:  # fmt: skip
+        with connected(home, held) as connection:
             growing = Growing(
                 home, Sealer(connection, log, "growth.test/log", held.log_key), Register(connection, log, held.log_key)
             )

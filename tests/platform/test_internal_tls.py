@@ -35,7 +35,7 @@ from armonika.trust.keys import Keyring
 from armonika.trust.keys.epochs import now
 from armonika.verify.intruder import Guise, guises, sink_lets_in, witness_lets_in
 from tests.keys.house import house
-from tests.live import CHECKOUT, Live, free_port, stop
+from tests.live import CHECKOUT, Live, free_port, need_open_checkout, stop
 
 pytestmark = pytest.mark.timeout(240)
 REFUSED = (ssl.SSLError, ConnectionError, HTTPException)
@@ -331,8 +331,7 @@ def test_started_as_an_ordinary_user_it_speaks_tls_and_says_what_it_cannot_prove
         "HOME": str(home),
     }
     program = [sys.executable, "-m", "armonika.doors.cli.main"]
-    if subprocess.run([*prefix, sys.executable, "-c", "import armonika"], cwd=CHECKOUT, check=False).returncode:
-        pytest.skip("this checkout is closed to other users")
+    need_open_checkout(prefix)
     with (home / "serve.out").open("w") as output:
         process = subprocess.Popen([*prefix, *program, "serve", "--sample"], cwd=CHECKOUT, env=environment, stdout=output, stderr=output, text=True, start_new_session=True)  # fmt: skip
     live = Live(home, int(environment["ARMONIKA_PORT"]), process, home / "serve.out")

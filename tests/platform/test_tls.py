@@ -29,7 +29,7 @@ from armonika.supervisor.supervisor import answers
 from armonika.verify.claims.c_7a_1 import NEW, OLD, WEAK, answers_plain, shakes
 from armonika.verify.listeners import TWINS
 from tests.folders import folder
-from tests.live import CHECKOUT, Live, free_port, start, stop
+from tests.live import CHECKOUT, Live, free_port, need_open_checkout, start, stop
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -288,9 +288,7 @@ def test_what_cannot_be_served_is_told_before_anything_starts(tmp_path: Path, ch
 def test_a_file_of_another_user_is_named(file: str) -> None:
     """OpenSSL's own words name none."""
     nobody = 65534
-    as_nobody = ["setpriv", f"--reuid={nobody}", "--clear-groups", sys.executable, "-c", "import armonika"]
-    if subprocess.run(as_nobody, cwd=CHECKOUT, capture_output=True, check=False).returncode:
-        pytest.skip("this checkout is closed to other users")
+    need_open_checkout(["setpriv", f"--reuid={nobody}", "--clear-groups"])
     with folder("unread") as made:
         authority = Authority(made, "authority")
         pair, clients = authority.issue("localhost"), made / "clients"

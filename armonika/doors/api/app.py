@@ -36,6 +36,7 @@ def build(open_vault: Callable[[], Awaitable[AsyncVault]]) -> Litestar:
         app.state.tokens = Tokens(app.state.vault.living)
         app.state.creations = Creations(app.state.vault)
         app.state.gatherer = Gatherer(app.state.vault.read_many)
+        # A thousand may come at once, and must find room where many such wait.
         app.state.batches = Gatherer(app.state.vault.read_many, lanes=3, waiting=65536)
         app.state.finder = Gatherer(app.state.vault.find_many)
         try:

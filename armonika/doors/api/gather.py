@@ -18,9 +18,11 @@ WAITING = 4096
 """Items that may wait."""
 A = TypeVar("A", Ask, Find, SecretHash)
 ReadMany = Callable[[Sequence[A]], Awaitable[list[Outcome]]]
+Waiting = tuple[Sequence[A], asyncio.Future[list[Outcome]]]
+"""Asks that came together, and who waits for what becomes of them."""
 
 
-def _tell(batch: Sequence[tuple[Sequence[A], asyncio.Future[list[Outcome]]]], error: VaultError) -> None:
+def _tell(batch: Sequence[Waiting[A]], error: VaultError) -> None:
     for _, future in batch:
         if not future.done():
             future.set_exception(error)
@@ -32,7 +34,7 @@ class Gatherer(Generic[A]):
     def __init__(self, read_many: ReadMany[A], lanes: int = 2, waiting: int = WAITING) -> None:
         self._read_many: ReadMany[A] = read_many
         self._lanes, self._most_waiting = lanes, waiting
-        self._waiting: deque[tuple[Sequence[A], asyncio.Future[list[Outcome]]]] = deque()
+        self._waiting: deque[Waiting[A]] = deque()
         self._items = 0
         self._running: set[asyncio.Task[None]] = set()
 
@@ -78,9 +80,9 @@ class Gatherer(Generic[A]):
                     future.set_result(results[at : at + len(some)])
                 at += len(some)
 
-    def _next(self) -> list[tuple[Sequence[A], asyncio.Future[list[Outcome]]]]:
+    def _next(self) -> list[Waiting[A]]:
         """Who waits and has not hung up, up to `MOST` items; who came first, whatever the number."""
-        batch: list[tuple[Sequence[A], asyncio.Future[list[Outcome]]]] = []
+        batch: list[Waiting[A]] = []
         items = 0
         while self._waiting and (not batch or items + len(self._waiting[0][0]) <= MOST):
             one = self._waiting.popleft()

@@ -43,15 +43,13 @@ def lines(path: Path, public: bytes) -> Iterator[dict[str, Any]]:
 def _checked(path: Path, public: bytes) -> Iterator[tuple[bytes, dict[str, Any]]]:
     """The same with the bytes of each line."""
     before, last = "", None
-    for number, raw, content, signature in _read(path):
+    for _, raw, content, signature in _read(path):
         if content.get("prev") != before:
-            _blame(path, public)
-            raise RegisterBroken(f"before line {number} of {path} a line was taken out or put in")
-        before, last = crypto.sha256(raw.removesuffix(b"\n")).hex(), (number, content, signature)
+            raise _fault(path, public)
+        before, last = crypto.sha256(raw.removesuffix(b"\n")).hex(), (content, signature)
         yield raw, content
-    if last is not None and not _signed(public, *last[1:]):
-        _blame(path, public)
-        raise RegisterBroken(f"line {last[0]} of {path} is altered, or signed by another key")
+    if last is not None and not _signed(public, *last):
+        raise _fault(path, public)
 
 
 def _read(path: Path) -> Iterator[tuple[int, bytes, dict[str, Any], bytes]]:
@@ -72,15 +70,16 @@ def _read(path: Path) -> Iterator[tuple[int, bytes, dict[str, Any], bytes]]:
             yield number, raw, content, signature
 
 
-def _blame(path: Path, public: bytes) -> None:
-    """Raises RegisterBroken for the first line whose own signature does not hold or that does not follow the one before."""
+def _fault(path: Path, public: bytes) -> RegisterBroken:
+    """What to say of the first line whose own signature does not hold or that does not follow the one before."""
     before = ""
     for number, raw, content, signature in _read(path):
         if not _signed(public, content, signature):
-            raise RegisterBroken(f"line {number} of {path} is altered, or signed by another key")
-        if content["prev"] != before:
-            raise RegisterBroken(f"before line {number} of {path} a line was taken out or put in")
+            return RegisterBroken(f"line {number} of {path} is altered, or signed by another key")
+        if content.get("prev") != before:
+            return RegisterBroken(f"before line {number} of {path} a line was taken out or put in")
         before = crypto.sha256(raw.removesuffix(b"\n")).hex()
+    return RegisterBroken(f"{path} was changed while it was read")
 
 
 def _signed(public: bytes, content: dict[str, Any], signature: bytes) -> bool:

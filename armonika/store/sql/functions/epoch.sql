@@ -215,17 +215,17 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_
 DECLARE
     e vault.epoch; moved_on int := 0; oldest xid8;
     first boolean := pg_current_xact_id_if_assigned() IS NULL;
-    seen text[]; bound xid8;
+    seen vault.epoch[]; bound xid8;
 BEGIN
     PERFORM vault.only_keeper(service);
-    seen := ARRAY(SELECT format('%s %s %s', x.compartment, x.epoch, x.changed_xact) FROM vault.epoch x WHERE x.state IN ('retiring', 'emptied'));
+    seen := ARRAY(SELECT x FROM vault.epoch x WHERE x.state IN ('retiring', 'emptied'));
     bound := pg_current_xact_id();
     PERFORM FROM vault.rotation FOR UPDATE;
     oldest := pg_snapshot_xmin(pg_current_snapshot());
     FOR e IN SELECT * FROM vault.epoch x WHERE x.state IN ('retiring', 'emptied') AND vault.keeps(vault.door(), x.compartment) ORDER BY x.compartment, x.epoch FOR UPDATE LOOP
         -- In a database that was moved to another server by its content, transactions count anew.
         IF e.waits_for IS NULL OR e.waits_for < e.changed_xact OR e.waits_for > bound THEN
-            IF first AND format('%s %s %s', e.compartment, e.epoch, e.changed_xact) = ANY (seen) THEN
+            IF first AND e = ANY (seen) THEN
                 UPDATE vault.epoch x SET waits_for = bound, changed_xact = least(e.changed_xact, bound) WHERE x.compartment = e.compartment AND x.epoch = e.epoch;
             END IF;
             CONTINUE;
